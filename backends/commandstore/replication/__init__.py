@@ -1,0 +1,1 @@
+"""Moving commands from store to store: plan, checkpoint, engine."""

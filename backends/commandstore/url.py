@@ -1,0 +1,90 @@
+"""Store URLs: one string that says which store, where, and how. Pure.
+
+``scheme://host/path?name=value``. Passwords are in the value, never in what is printed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from commandstore.errors import ConfigurationError
+
+__all__ = ["StoreUrl", "redact"]
+
+_SECRET = ("password", "secret", "token", "key", "sslpassword")
+
+
+@dataclass(frozen=True, slots=True)
+class StoreUrl:
+    """A store URL, taken apart.
+
+    Attributes:
+        scheme: which backend, lower case.
+        host: what stands between ``//`` and the path, user and password included, as it was written.
+        path: decoded, without the first ``/``: ``sqlite:///app.db`` has ``app.db``, ``sqlite:////a/b`` has ``/a/b``.
+        options: what stands behind ``?``, decoded; a name given twice is an error.
+        text: the whole URL as it was given. May hold a password: not in the repr.
+    """
+
+    scheme: str
+    host: str
+    path: str
+    options: dict[str, str] = field(default_factory=dict, repr=False)
+    text: str = field(default="", repr=False)
+
+    @classmethod
+    def parse(cls, text: str) -> StoreUrl:
+        """Take a URL apart.
+
+        Raises:
+            ConfigurationError: it isn't one.
+        """
+        try:
+            parts = urlsplit(text)
+            pairs = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
+        except ValueError as error:
+            raise ConfigurationError(f"{redact(text)!r} is not a store URL: {error}") from None
+        if not parts.scheme or "://" not in text:
+            raise ConfigurationError(
+                f"{redact(text)!r} is not a store URL; write it as sqlite:///app.db or dynamodb://TABLE"
+            )
+        if parts.fragment:
+            raise ConfigurationError(f"{redact(text)!r}: write '#' in a store URL as %23")
+        options = dict(pairs)
+        if len(options) != len(pairs):
+            raise ConfigurationError(f"{redact(text)!r} gives an option twice")
+        return cls(parts.scheme.lower(), parts.netloc, unquote(parts.path[1:]), options, text)
+
+    def only(self, known: Collection[str]) -> dict[str, str]:
+        """The options, when all of them are known.
+
+        Raises:
+            ConfigurationError: names the unknown one, and those there are.
+        """
+        for name in self.options:
+            if name not in known:
+                there = ", ".join(sorted(known)) or "none"
+                raise ConfigurationError(f"{self.scheme}: unknown option {name!r} in the URL; there are: {there}")
+        return self.options
+
+    def __str__(self) -> str:
+        return redact(self.text)
+
+
+def redact(text: str) -> str:
+    """The URL without passwords: neither between ``:`` and ``@`` nor in an option whose name speaks of a secret."""
+    head, mark, query = text.partition("?")
+    scheme, slashes, rest = head.partition("://")
+    # Up to the last '@' before the path, so that a password with '@' or '/' in it is covered too.
+    user, at, host = rest.rpartition("@")
+    if at:
+        rest = f"{user.partition(':')[0]}{':***' if ':' in user else ''}@{host}"
+    if mark:
+        pairs = (pair.partition("=") for pair in query.split("&"))
+        query = "&".join(
+            f"{name}={'***' if any(word in name.lower() for word in _SECRET) else value}" if eq else name
+            for name, eq, value in pairs
+        )
+    return f"{scheme}{slashes}{rest}{mark}{query}"
