@@ -36,6 +36,13 @@ from commandstore.errors import (
     Unsupported,
 )
 from commandstore.registry import open_async_store, open_store
+from commandstore.replication import (
+    SyncFailure,
+    SyncProgress,
+    SyncReport,
+    sync_async_command_store,
+    sync_command_store,
+)
 from commandstore.store import AsyncCommandStore, CommandStore
 
 __all__ = [
@@ -69,10 +76,15 @@ __all__ = [
     "StoreUnavailable",
     "SuspendedError",
     "SyncError",
+    "SyncFailure",
+    "SyncProgress",
+    "SyncReport",
     "Throttled",
     "Unsupported",
     "open_async_store",
     "open_store",
+    "sync_async_command_store",
+    "sync_command_store",
 ]
 
 __version__ = "0.1.0"

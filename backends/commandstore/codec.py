@@ -4,9 +4,9 @@ A record is what crosses between the facade and a backend: validated, with its s
 payload sealed where there is a crypto service, and a digest.
 
 **Digest**, format 1: SHA-256 over ``b"commandstore\x01"``, then ``created_at`` and ``instance_id`` as big-endian
-int64, then the length in bytes (big-endian uint64) of each of the seven remaining fields in the order of :class:`Command`,
-then those fields: text in UTF-8, ``data_bytes`` as they are. Lengths first, so that no two commands share a
-canonical form. With a crypto service the digest is keyed, so that it tells nothing of the payload.
+int64, then the length in bytes (big-endian uint64) of each of the seven remaining fields in the order of
+:class:`Command`, then those fields: text in UTF-8, ``data_bytes`` as they are. Lengths first, so that no two commands
+share a canonical form. With a crypto service the digest is keyed, so that it tells nothing of the payload.
 """
 
 from __future__ import annotations

@@ -126,7 +126,7 @@ class SequenceState:
     """What a source with a sequence says at one moment.
 
     Attributes:
-        fits: ids of the given anchors whose rows are still what they were.
+        fits: those of the given anchors whose rows are still what they were.
         settled_marks: for each given mark, whether it has settled: no row with an id up to its horizon can still
             appear. Judged before the horizon is read.
         horizon: the greatest id that is visible, 0 for none.
@@ -135,7 +135,7 @@ class SequenceState:
         identity: tells one database from another of the same name; None where the engine can't tell.
     """
 
-    fits: frozenset[int]
+    fits: frozenset[Anchor]
     settled_marks: tuple[bool, ...]
     horizon: int
     anchors: tuple[Anchor, ...]

@@ -104,13 +104,15 @@ class StoreCore:
             finally:
                 self.drive.close()
 
-    def _ready(self) -> None:
+    def ready(self) -> None:
+        """Raise unless the store is open."""
         if not self._open:
             raise StoreClosed("the store is not open; call init(), or use open_store(url)")
         self.drive.check()
 
-    def _writable(self) -> None:
-        self._ready()
+    def writable(self) -> None:
+        """Raise unless the store is open for writing."""
+        self.ready()
         if self.options.read_only:
             raise ReadOnlyStore(f"{self.backend.location} was opened read-only; nothing was changed")
 
@@ -170,23 +172,23 @@ class StoreCore:
 
     async def pages(self, query: CommandQuery, after: Key | None, limit: int, *, payload: bool = True) -> Slice:
         """As :meth:`Backend.page`, with plain records."""
-        self._ready()
+        self.ready()
         found = await self.backend.page(query, after, limit, payload=payload)
         return self._unsealed(found) if payload else found
 
     async def feed(self, query: CommandQuery, window: Window, after: Key | None, limit: int) -> Slice:
         """As :meth:`Backend.feed`, with plain records."""
-        self._ready()
+        self.ready()
         return self._unsealed(await self.backend.feed(query, window, after, limit))
 
     async def feed_again(self, keys: Sequence[Key]) -> list[Row | None]:
         """As :meth:`Backend.feed_again`, with plain records."""
-        self._ready()
+        self.ready()
         return [row and self._unseal_row(row) for row in await self.backend.feed_again(keys)]
 
     async def fetch(self, uuids: Sequence[str]) -> dict[str, Record | CommandStoreError]:
         """As :meth:`Backend.fetch`, with plain records, and errors in place of what can't be read."""
-        self._ready()
+        self.ready()
         plain: dict[str, Record | CommandStoreError] = {}
         for uuid, found in (await self.backend.fetch(uuids)).items():
             try:
@@ -201,12 +203,12 @@ class StoreCore:
         Raises:
             StoreUnavailable: ``fates`` has what is known, as this method would have returned it.
         """
-        self._writable()
+        self.writable()
         return await self._settle(records, self._insert)
 
     async def compare(self, records: Sequence[Record]) -> list[Fate | CommandStoreError]:
         """What :meth:`write` would answer, without writing."""
-        self._ready()
+        self.ready()
         return await self._settle(records, self._compare)
 
     async def _settle(
@@ -298,7 +300,7 @@ class StoreCore:
     # The contract
 
     async def create(self, command: Command) -> None:
-        self._writable()
+        self.writable()
         record = self.seal(codec.encode(_command(command)))
         [outcome] = await self.backend.insert([record], secrets.token_hex(8))
         if isinstance(outcome, Rejected):
@@ -312,7 +314,7 @@ class StoreCore:
             )
 
     async def create_many(self, commands: Iterable[Command]) -> BatchResult:
-        self._writable()
+        self.writable()
         account = _Account()
         batch: list[Record] = []
         size = 0
@@ -343,7 +345,7 @@ class StoreCore:
         return (await self.get_many([command_uuid])).get(command_uuid)
 
     async def get_many(self, command_uuids: Iterable[str]) -> dict[str, Command]:
-        self._ready()
+        self.ready()
         uuids = list(dict.fromkeys(codec.read_uuid(uuid) for uuid in command_uuids))
         commands: dict[str, Command] = {}
         # Nothing longer can have been stored, and an engine may refuse to look for it.
@@ -364,7 +366,7 @@ class StoreCore:
         cursor: str | None,
         with_total: bool,
     ) -> Page:
-        self._ready()
+        self.ready()
         if not is_int(offset) or not is_int(limit):
             raise InvalidQuery("offset and limit are integers")
         if offset < 0:
@@ -395,20 +397,20 @@ class StoreCore:
         return Page(tuple(commands), total, after, tuple(corrupt))
 
     async def total(self, query: CommandQuery) -> int:
-        self._ready()
+        self.ready()
         return await self.backend.count(query) if askable(query) else 0
 
     async def update(self, command: Command) -> bool:
-        self._writable()
+        self.writable()
         return await self.backend.replace(self.seal(codec.encode(_command(command))), secrets.token_hex(8))
 
     async def delete(self, command_uuid: str) -> bool:
-        self._writable()
+        self.writable()
         uuid = codec.read_uuid(command_uuid)
         return len(uuid.encode()) <= codec.MAX_UUID_BYTES and await self.backend.remove(uuid)
 
     async def info(self) -> StoreInfo:
-        self._ready()
+        self.ready()
         last, key, newest_first = 0, None, CommandQuery(ascending=False)
         while True:
             found = await self.backend.page(newest_first, key, 1, payload=False)
@@ -422,7 +424,7 @@ class StoreCore:
         return StoreInfo(self.backend.store_type, last, count, self.backend.location)
 
     async def reset(self) -> None:
-        self._writable()
+        self.writable()
         await self.backend.clear()
 
     # Queries

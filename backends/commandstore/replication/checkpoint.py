@@ -1,0 +1,285 @@
+"""The checkpoint of a sync: what is known to be done, kept in a register of the destination.
+
+The values here are pure; :class:`CheckpointRegister` is the one thing that reads and writes, by compare-and-swap.
+
+A checkpoint holds facts. Two runs of one generation may save side by side: their facts add up (:func:`merge`). A new
+generation says that facts from before no longer hold, because the source is not what it was; a run that still belongs
+to the old one must not save any more.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import orjson
+
+from commandstore.command import CommandQuery
+from commandstore.contract import Anchor, Backend, Key
+from commandstore.errors import ConfigurationError, SyncError
+
+__all__ = [
+    "MAX_PARKED",
+    "MAX_PENDING",
+    "Checkpoint",
+    "CheckpointRegister",
+    "OpenWindow",
+    "Parked",
+    "Pending",
+    "merge",
+    "new_generation",
+    "register_name",
+]
+
+VERSION = 1
+MAX_PARKED = 1000
+MAX_PENDING = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A horizon that was walked while rows below it may have been on their way; ``mark`` tells when they are not."""
+
+    horizon: int
+    mark: str
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """A command that could not be copied; tried again first in every run.
+
+    Attributes:
+        key: of its row in the source.
+        command_uuid: its uuid, None where it can't be read.
+        reason: why, in one line.
+    """
+
+    key: Key
+    command_uuid: str | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class OpenWindow:
+    """A walk that has begun: rows up to ``horizon``, of which all up to ``position`` are done.
+
+    Attributes:
+        horizon: the greatest id that was visible when the walk began.
+        settles: what ``settled`` becomes when it ends. Judged when it began: rows that became visible only during
+            the walk may have been missed by it.
+        mark: tells when the horizon itself has settled; None where ``settles`` says so already.
+        anchors: rows up to the horizon, read together with it.
+        position: the key up to which all rows are durable in the destination; None before the first.
+    """
+
+    horizon: int
+    settles: int
+    mark: str | None
+    anchors: tuple[Anchor, ...]
+    position: Key | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What is known to be done.
+
+    Attributes:
+        generation: random; facts of one generation add up.
+        by_sequence: the source's ids lead the way (settled, window, pending, anchors); else ``mark`` does.
+        settled: every row with an id up to this is done, and no further one can appear.
+        window: a walk that has begun and not ended.
+        pending: horizons that were walked and have not settled.
+        anchors: rows that were there when the last walk began, newest first: they tell whether the source still is
+            what it was.
+        parked: commands that could not be copied.
+        identity: what the source said it is.
+        mark: without a sequence: everything with ``created_at`` below this is done.
+    """
+
+    generation: str
+    by_sequence: bool
+    settled: int = 0
+    window: OpenWindow | None = None
+    pending: tuple[Pending, ...] = ()
+    anchors: tuple[Anchor, ...] = ()
+    parked: tuple[Parked, ...] = ()
+    identity: str | None = None
+    mark: int | None = None
+
+    def to_json(self, *, source: str, query: CommandQuery) -> bytes:
+        """The register's value; source and filter stand in it for people."""
+        value: dict[str, Any] = {
+            "version": VERSION,
+            "source": source,
+            "filter": query.canonical(),
+            "generation": self.generation,
+            "by_sequence": self.by_sequence,
+            "settled": self.settled,
+            "window": None,
+            "pending": [[p.horizon, p.mark] for p in self.pending],
+            "anchors": self.anchors,
+            "parked": [[p.key, p.command_uuid, p.reason] for p in self.parked],
+            "identity": self.identity,
+            "mark": self.mark,
+        }
+        if self.window is not None:
+            window = self.window
+            value["window"] = [window.horizon, window.settles, window.mark, window.anchors, window.position]
+        return orjson.dumps(value)
+
+    @classmethod
+    def from_json(cls, text: bytes) -> Checkpoint:
+        """Read what :meth:`to_json` wrote.
+
+        Raises:
+            ConfigurationError: a newer version wrote it, or it isn't a checkpoint.
+        """
+        try:
+            value = orjson.loads(text)
+            version = value["version"]
+            if version != VERSION:
+                raise ConfigurationError(
+                    f"the checkpoint was written by a newer release (format {version}, this one reads {VERSION}); "
+                    "upgrade commandstore"
+                )
+            window = value["window"]
+            return cls(
+                generation=value["generation"],
+                by_sequence=value["by_sequence"],
+                settled=value["settled"],
+                window=window and OpenWindow(window[0], window[1], window[2], _anchors(window[3]), _key(window[4])),
+                pending=tuple(Pending(*item) for item in value["pending"]),
+                anchors=_anchors(value["anchors"]),
+                parked=tuple(Parked(tuple(key), uuid, reason) for key, uuid, reason in value["parked"]),
+                identity=value["identity"],
+                mark=value["mark"],
+            )
+        except (ValueError, TypeError, KeyError, IndexError) as error:
+            if isinstance(error, ConfigurationError):
+                raise
+            raise ConfigurationError(
+                "the checkpoint in the destination can't be read; --no-resume-from-dest starts a new one"
+            ) from error
+
+    def summary(self) -> dict[str, Any]:
+        """What a report shows of it."""
+        if not self.by_sequence:
+            return {"generation": self.generation, "mark": self.mark, "parked": len(self.parked)}
+        return {
+            "generation": self.generation,
+            "settled": self.settled,
+            "window": self.window.horizon if self.window else None,
+            "pending": [p.horizon for p in self.pending],
+            "parked": len(self.parked),
+        }
+
+
+def _anchors(value: list[list[Any]]) -> tuple[Anchor, ...]:
+    return tuple(Anchor(*item) for item in value)
+
+
+def _key(value: list[Any] | None) -> Key | None:
+    return None if value is None else tuple(value)
+
+
+def new_generation() -> str:
+    """A generation that no other run has."""
+    return secrets.token_hex(8)
+
+
+def register_name(source: str, query: CommandQuery) -> str:
+    """The register of a source and a filter: runs with another filter have a checkpoint of their own."""
+    what = orjson.dumps([source, query.canonical()], option=orjson.OPT_SORT_KEYS)
+    return f"checkpoint/{hashlib.sha256(what).hexdigest()[:32]}"
+
+
+def merge(ours: Checkpoint, theirs: Checkpoint, resolved: frozenset[Key] = frozenset()) -> Checkpoint:
+    """The facts of two checkpoints of one generation together.
+
+    Args:
+        ours: what this run knows.
+        theirs: what another run saved meanwhile.
+        resolved: keys of commands that were parked and that this run copied, or found gone.
+    """
+    newer = ours if ours.settled >= theirs.settled else theirs
+    settled = newer.settled
+    window = next((w for w in (ours.window, theirs.window) if w is not None and w.horizon > settled), None)
+    pending = {p.horizon: p for p in (*theirs.pending, *ours.pending) if p.horizon > settled}
+    parked = {p.key: p for p in (*theirs.parked, *ours.parked) if p.key not in resolved}
+    marks = [mark for mark in (ours.mark, theirs.mark) if mark is not None]
+    return replace(
+        ours,
+        settled=settled,
+        window=window,
+        pending=bounded(tuple(pending[horizon] for horizon in sorted(pending))),
+        # The anchors vouch for what is settled, so they come from where that comes from.
+        anchors=newer.anchors,
+        parked=tuple(parked.values()),
+        mark=max(marks, default=None),
+    )
+
+
+def bounded(pending: tuple[Pending, ...]) -> tuple[Pending, ...]:
+    """At most eight: the oldest settle first, the newest settles the most, so what goes is in the middle."""
+    if len(pending) <= MAX_PENDING:
+        return pending
+    return (*pending[: MAX_PENDING - 1], pending[-1])
+
+
+@dataclass(slots=True)
+class CheckpointRegister:
+    """One checkpoint in one destination.
+
+    Args:
+        backend: the destination's.
+        source: the source's name, shown in the register.
+        query: the filter of the run.
+    """
+
+    backend: Backend
+    source: str
+    query: CommandQuery
+    token: str | None = field(default=None, init=False)
+
+    @property
+    def name(self) -> str:
+        """The register's name."""
+        return register_name(self.source, self.query)
+
+    async def load(self) -> Checkpoint | None:
+        """Read it; None where there is none."""
+        found = await self.backend.register_get(self.name)
+        self.token = found.token if found else None
+        return Checkpoint.from_json(found.value) if found else None
+
+    async def swap(self, checkpoint: Checkpoint) -> bool:
+        """Write it over the one last read or written; False when another run has written meanwhile."""
+        token = secrets.token_hex(8)
+        value = checkpoint.to_json(source=self.source, query=self.query)
+        if not await self.backend.register_swap(self.name, value, expected=self.token, token=token):
+            return False
+        self.token = token
+        return True
+
+    async def save(self, checkpoint: Checkpoint, resolved: frozenset[Key] = frozenset()) -> Checkpoint:
+        """Write it; where another run of the same generation wrote meanwhile, write both runs' facts.
+
+        Returns:
+            What is saved now.
+
+        Raises:
+            SyncError: the checkpoint belongs to another generation by now, or is gone; nothing was written.
+        """
+        while not await self.swap(checkpoint):
+            theirs = await self.load()
+            if theirs is None:
+                raise SyncError("the checkpoint is gone: the destination was reset during the run; run again")
+            if theirs.generation != checkpoint.generation:
+                raise SyncError(
+                    "another run found that the source is not what it was, and started a new checkpoint; "
+                    "this run stops without saving its own (what it copied stays)"
+                )
+            checkpoint = merge(checkpoint, theirs, resolved)
+        return checkpoint

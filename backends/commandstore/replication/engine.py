@@ -1,0 +1,507 @@
+"""The engine of a sync: reads ahead, writes in batches side by side, and saves only what is durable.
+
+``plan.py`` decides, ``checkpoint.py`` remembers, and this runs. The laws are in the docstring of
+:func:`sync_command_store`; each has a test that attacks it.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+
+from commandstore import codec
+from commandstore.codec import Record
+from commandstore.command import INT64_MAX, INT64_MIN
+from commandstore.contract import Capability, Key, Row, SequenceState, Slice, Window
+from commandstore.core import Fate, StoreCore, is_int
+from commandstore.drive import run
+from commandstore.errors import (
+    CommandStoreError,
+    ConfigurationError,
+    CorruptRecord,
+    DecryptionError,
+    InvalidCommand,
+    StoreUnavailable,
+    SyncError,
+)
+from commandstore.replication import plan
+from commandstore.replication.checkpoint import MAX_PARKED, Checkpoint, CheckpointRegister, OpenWindow, Parked, Pending
+from commandstore.replication.report import MAX_LISTED, SyncFailure, SyncProgress, SyncReport
+from commandstore.store import AsyncCommandStore, CommandStore
+
+__all__ = ["DEFAULT_LAG", "sync_async_command_store", "sync_command_store"]
+
+DEFAULT_LAG = 600 * 10**9
+"""Ten minutes, in nanoseconds."""
+
+SAVE_EVERY = 5.0
+"""Seconds between two saves of the checkpoint within a run."""
+
+# What is wrong with the command itself. Everything else is wrong with a store, and stops a run.
+BadCommand = InvalidCommand | CorruptRecord | DecryptionError
+
+
+def sync_command_store(
+    source: CommandStore,
+    destination: CommandStore,
+    *,
+    batch_size: int = 1000,
+    tenant_uuid: str | None = None,
+    progress: Callable[[SyncProgress], None] | None = None,
+    skip_on_error: bool = False,
+    resume_from_dest: bool = True,
+    start_after_time: int | None = None,
+    dry_run: bool = False,
+    lag: int = DEFAULT_LAG,
+    concurrency: int = 4,
+    source_name: str | None = None,
+) -> SyncReport:
+    """Copy what is new from one store to another.
+
+    After a run that ends well, every command that was visible in the source when the run started is in the
+    destination, byte for byte; a second run copies nothing. Killed at any moment, or run twice at once, the next run
+    ends in the same state. Nothing in the destination is ever overwritten: a command that is there with other content
+    is a conflict, which is counted and listed. Within a walk, commands go in the total order.
+
+    Args:
+        source: where commands are read; never written.
+        destination: where they are written, and where the checkpoint is kept.
+        batch_size: how many commands are read at once, and written in one ``create_many``.
+        tenant_uuid: only this tenant's. Such runs have a checkpoint of their own.
+        progress: called after each batch, from the thread (or event loop) that writes.
+        skip_on_error: a command that can't be copied is parked in the checkpoint (at most 1,000) and tried again first
+            in every run, instead of stopping the run. It counts as failed until it is copied or gone.
+        resume_from_dest: go on after the checkpoint; False compares everything by key and starts a new checkpoint.
+        start_after_time: only ``created_at`` greater than this, in its unit. Such runs have a checkpoint of their own.
+        dry_run: compare, write nothing, keep no checkpoint.
+        lag: for sources without a sequence: how late a command may be committed with an older ``created_at`` and
+            still be found by the next run, in the unit of ``created_at``; ten minutes of nanoseconds by default.
+        concurrency: how many batches are written at once.
+        source_name: what the checkpoint knows the source by, where its URL may change.
+
+    Returns:
+        The account: ``read == copied + duplicates + conflicts + failed``.
+
+    Raises:
+        ConfigurationError: an argument that can't be right; nothing was touched.
+        SyncError: the run stopped before its end. ``report`` says what was done, and is durable; ``__cause__`` says
+            why: a command that can't be copied, or a store that failed.
+        ReadOnlyStore: the destination is read-only.
+    """
+    if not isinstance(source, CommandStore) or not isinstance(destination, CommandStore):
+        raise ConfigurationError("sync_command_store takes two CommandStores; for asyncio, sync_async_command_store")
+    settings = Settings(
+        batch_size,
+        tenant_uuid,
+        progress,
+        skip_on_error,
+        resume_from_dest,
+        start_after_time,
+        dry_run,
+        lag,
+        concurrency,
+        source_name,
+    )
+    return run(Sync(source.core, destination.core, settings).run())
+
+
+async def sync_async_command_store(
+    source: AsyncCommandStore,
+    destination: AsyncCommandStore,
+    *,
+    batch_size: int = 1000,
+    tenant_uuid: str | None = None,
+    progress: Callable[[SyncProgress], None] | None = None,
+    skip_on_error: bool = False,
+    resume_from_dest: bool = True,
+    start_after_time: int | None = None,
+    dry_run: bool = False,
+    lag: int = DEFAULT_LAG,
+    concurrency: int = 4,
+    source_name: str | None = None,
+) -> SyncReport:
+    """Copy what is new from one store to another; as :func:`sync_command_store`, for asyncio."""
+    if not isinstance(source, AsyncCommandStore) or not isinstance(destination, AsyncCommandStore):
+        raise ConfigurationError("sync_async_command_store takes two AsyncCommandStores")
+    settings = Settings(
+        batch_size,
+        tenant_uuid,
+        progress,
+        skip_on_error,
+        resume_from_dest,
+        start_after_time,
+        dry_run,
+        lag,
+        concurrency,
+        source_name,
+    )
+    return await Sync(source.core, destination.core, settings).run()
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a sync runs; see :func:`sync_command_store`."""
+
+    batch_size: int = 1000
+    tenant_uuid: str | None = None
+    progress: Callable[[SyncProgress], None] | None = None
+    skip_on_error: bool = False
+    resume_from_dest: bool = True
+    start_after_time: int | None = None
+    dry_run: bool = False
+    lag: int = DEFAULT_LAG
+    concurrency: int = 4
+    source_name: str | None = None
+
+    def __post_init__(self) -> None:
+        for name, value, least in (
+            ("batch_size", self.batch_size, 1),
+            ("concurrency", self.concurrency, 1),
+            ("lag", self.lag, 0),
+        ):
+            if not is_int(value) or value < least:
+                raise ConfigurationError(f"{name} must be a whole number of at least {least}")
+        start = self.start_after_time
+        if start is not None and (not is_int(start) or not INT64_MIN <= start <= INT64_MAX):
+            raise ConfigurationError("start_after_time must be an int64, in the unit of created_at")
+
+
+@dataclass(slots=True)
+class Batch:
+    """Rows that are written together."""
+
+    rows: list[Row]
+    end: Key | None
+    """The key after which the next batch begins; None at the end of the walk."""
+    bad: list[tuple[Row, BadCommand]] = field(default_factory=list)
+
+
+class Sync:
+    """One run.
+
+    Args:
+        source: the source's core.
+        destination: the destination's core; its drive runs the batches.
+        settings: see :func:`sync_command_store`.
+        now: the clock, in nanoseconds since 1970.
+        monotonic: a clock in seconds that never goes back.
+    """
+
+    def __init__(
+        self,
+        source: StoreCore,
+        destination: StoreCore,
+        settings: Settings,
+        *,
+        now: Callable[[], int] = time.time_ns,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._source = source
+        self._destination = destination
+        self._settings = settings
+        self._now = now
+        self._monotonic = monotonic
+        self._drive = destination.drive
+        filters = {"tenant_uuid": settings.tenant_uuid, "after": settings.start_after_time}
+        self._query = source.query(filters)  # type: ignore[arg-type]
+        name = settings.source_name or source.backend.location
+        self._register = CheckpointRegister(destination.backend, name, self._query)
+        self._report = SyncReport(dry_run=settings.dry_run)
+        self._expected: int | None = None
+        self._checkpoint: Checkpoint | None = None
+        self._saved: Checkpoint | None = None
+        self._window: OpenWindow | None = None  # the walk in progress, as far as it is durable
+        self._resolved: set[Key] = set()
+        self._retried: set[object] = set()
+        self._lock = threading.Lock()  # batches are accounted for from several threads
+        self._saved_at = monotonic()
+
+    async def run(self) -> SyncReport:
+        """Run; see :func:`sync_command_store`."""
+        began = self._monotonic()
+        if self._source.backend.location == self._destination.backend.location:
+            self._report.complete = True
+            return self._report
+        self._source.ready()
+        self._destination.ready() if self._settings.dry_run else self._destination.writable()
+        try:
+            await self._run()
+            self._report.complete = True
+        except CommandStoreError as error:
+            raise self._stopped(error) from error
+        finally:
+            self._report.seconds = self._monotonic() - began
+            await self._source.backend.feed_end()
+        return self._report
+
+    def _stopped(self, error: CommandStoreError) -> SyncError:
+        if isinstance(error, SyncError):
+            error.report = self._report
+            return error
+        return SyncError(f"the sync stopped: {error}", report=self._report)
+
+    async def _run(self) -> None:
+        stored = await self._register.load()
+        if not self._settings.resume_from_dest:
+            stored = None
+        state = await self._state(stored)
+        started = self._now()
+        while True:
+            if state is not None:
+                checkpoint = plan.begin(stored, state)
+            elif stored is not None and not stored.by_sequence:
+                checkpoint = stored
+            else:
+                checkpoint = plan.fresh(by_sequence=False)
+            if checkpoint is stored or self._settings.dry_run or await self._register.swap(checkpoint):
+                break
+            # Another run started a checkpoint at this moment: go on from that one, so that both add to one account.
+            stored = await self._register.load()
+            state = await self._state(stored)
+        self._checkpoint = self._saved = checkpoint
+        try:
+            await self._retry_parked()
+            if state is not None:
+                await self._follow_sequence(checkpoint, state, stored.pending if stored else ())
+            else:
+                await self._follow_time(started)
+        except BaseException:
+            # What is durable is saved whatever stops the run: an error, Ctrl-C, a cancelled task.
+            with suppress(CommandStoreError):
+                await self._save()
+            raise
+        await self._save()
+
+    async def _state(self, stored: Checkpoint | None) -> SequenceState | None:
+        if Capability.SEQUENCE not in self._source.backend.capabilities:
+            return None
+        return await self._source.backend.sequence_state(*plan.asked_of(stored))
+
+    # The two ways to find what is new
+
+    async def _follow_sequence(self, checkpoint: Checkpoint, state: SequenceState, asked: Sequence[Pending]) -> None:
+        self._expected = max(0, state.horizon - checkpoint.settled)
+        if checkpoint.window is not None:  # a run that was interrupted left it
+            await self._walk_window(checkpoint.window)
+        self._checkpoint = opened = plan.open_window(self._now_known(), state, asked)
+        if opened.window is not None:
+            await self._walk_window(opened.window)
+
+    async def _walk_window(self, opened: OpenWindow) -> None:
+        bounds = Window(self._now_known().settled, opened.horizon)
+
+        async def read(after: Key | None) -> Slice:
+            return await self._source.feed(self._query, bounds, after, self._settings.batch_size)
+
+        def advance(batch: Batch) -> None:
+            if batch.end is not None:
+                self._window = replace(opened, position=batch.end)
+
+        self._window = opened
+        if bounds.high > bounds.low:
+            await self._walk(read, advance, opened.position)
+        self._checkpoint = plan.close_window(replace(self._now_known(), window=opened))
+        self._window = None
+
+    async def _follow_time(self, started: int) -> None:
+        query = self._query
+        mark = self._now_known().mark
+        if mark is not None and mark > INT64_MIN and (query.after is None or query.after < mark - 1):
+            # Not strictly after: commands that share the timestamp of the mark are compared again.
+            query = replace(query, after=mark - 1)
+
+        async def read(after: Key | None) -> Slice:
+            return await self._source.pages(query, after, self._settings.batch_size)
+
+        def advance(batch: Batch) -> None:
+            times = [row.record.created_at for row in batch.rows if row.record is not None]
+            if times:
+                current = self._now_known()
+                reached = plan.lagging_mark(times[-1], started, self._settings.lag)
+                known = current.mark if current.mark is not None else INT64_MIN
+                self._checkpoint = replace(current, mark=max(known, reached))
+
+        await self._walk(read, advance, None)
+
+    # One walk: read, write, account
+
+    async def _walk(
+        self,
+        read: Callable[[Key | None], Awaitable[Slice]],
+        advance: Callable[[Batch], None],
+        after: Key | None,
+    ) -> None:
+        ended = False
+
+        async def produce() -> Batch | None:
+            nonlocal after, ended
+            if ended:
+                return None
+            found = await read(after)
+            after = found.next_key
+            ended = after is None
+            return Batch([row for row in found.rows if not self._is_retried(row)], after)
+
+        async def done(batch: Batch, _: None) -> None:
+            order = {id(row): index for index, row in enumerate(batch.rows)}
+            self._park(sorted(batch.bad, key=lambda item: order[id(item[0])]))
+            advance(batch)
+            if self._monotonic() - self._saved_at >= SAVE_EVERY:
+                await self._save()
+
+        await self._drive.pipeline(produce, self._write, done, self._settings.concurrency)
+
+    def _is_retried(self, row: Row) -> bool:
+        """Whether the row is one that was parked, and has been tried and counted in this run already."""
+        return row.key[-1] in self._retried
+
+    async def _write(self, batch: Batch) -> None:
+        good: list[Record] = []
+        for row in batch.rows:
+            if row.record is None:
+                batch.bad.append((row, _bad(row.error)))
+                continue
+            try:
+                good.append(codec.check(row.record))
+            except InvalidCommand as error:
+                batch.bad.append((row, error))
+        self._account(batch.bad)
+        if not good:
+            return
+        rows = {id(row.record): row for row in batch.rows}
+        try:
+            settle = self._destination.compare if self._settings.dry_run else self._destination.write
+            fates: Sequence[Fate | CommandStoreError | None] = await settle(good)
+        except StoreUnavailable as error:
+            self._count(good, error.fates)
+            raise
+        self._count(good, fates)
+        batch.bad.extend(
+            (rows[id(record)], _bad(fate))
+            for record, fate in zip(good, fates, strict=True)
+            if isinstance(fate, CommandStoreError)
+        )
+
+    def _account(self, bad: Sequence[tuple[Row, BadCommand]]) -> None:
+        with self._lock:
+            for row, error in bad:
+                self._report.read += 1
+                self._report.failed += 1
+                self._list(_name(row), str(error))
+
+    def _count(self, records: Sequence[Record], fates: Sequence[Fate | CommandStoreError | None]) -> None:
+        report = self._report
+        with self._lock:
+            for record, fate in zip(records, fates, strict=False):
+                report.read += fate is not None
+                if fate is Fate.CREATED:
+                    report.copied += 1
+                elif fate is Fate.DUPLICATE:
+                    report.duplicates += 1
+                elif fate is Fate.CONFLICTING:
+                    report.conflicts += 1
+                    self._list(record.command_uuid, "conflict: the destination has other content under this uuid")
+                elif fate is not None:
+                    report.failed += 1
+                    self._list(record.command_uuid, str(fate))
+            if self._settings.progress is not None:
+                self._settings.progress(SyncProgress(report.read, report.copied, self._expected))
+
+    def _list(self, name: str, reason: str) -> None:
+        if len(self._report.failures) < MAX_LISTED:
+            self._report.failures.append(SyncFailure(name, reason))
+
+    # Commands that can't be copied
+
+    def _park(self, bad: Sequence[tuple[Row, BadCommand]]) -> None:
+        """Park them, or stop the run at the first."""
+        if not bad:
+            return
+        if not self._settings.skip_on_error:
+            row, error = bad[0]
+            raise SyncError(
+                f"command {_name(row)} can't be copied: {error} "
+                "(--skip-on-error parks such commands and goes on; they are tried again in every run)"
+            ) from error
+        known = self._now_known()
+        parked = {p.key: p for p in known.parked}
+        for row, error in bad:
+            parked[row.key] = Parked(row.key, _uuid(row), str(error))
+        if len(parked) > MAX_PARKED:
+            raise SyncError(
+                f"more than {MAX_PARKED:,} commands can't be copied; that is not a few bad rows. "
+                "The report names them; put the source right, or leave them out with a filter"
+            )
+        self._checkpoint = replace(known, parked=tuple(parked.values()))
+
+    async def _retry_parked(self) -> None:
+        parked = self._now_known().parked
+        if not parked:
+            return
+        rows = await self._parked_rows(parked)
+        batch = Batch([row for row in rows if row is not None], None)
+        for item, row in zip(parked, rows, strict=True):
+            # The last part of a key is what a row is known by from run to run: an id in SQL, else the uuid.
+            self._retried.update({item.key[-1]} if row is None else {item.key[-1], row.key[-1]})
+        await self._write(batch)
+        still = {row.key: Parked(row.key, _uuid(row), str(error)) for row, error in batch.bad}
+        self._resolved = {item.key for item in parked} - still.keys()
+        self._checkpoint = replace(self._now_known(), parked=tuple(still.values()))
+        if batch.bad and not self._settings.skip_on_error:
+            self._park(batch.bad)
+
+    async def _parked_rows(self, parked: Sequence[Parked]) -> list[Row | None]:
+        if self._now_known().by_sequence:
+            return await self._source.feed_again([item.key for item in parked])
+        found = await self._source.fetch([item.command_uuid for item in parked if item.command_uuid])
+        rows: list[Row | None] = []
+        for item in parked:
+            if item.command_uuid is None:
+                # It can't be looked up, so nothing says that it is gone.
+                rows.append(Row(item.key, None, CorruptRecord(item.reason)))
+                continue
+            now = found.get(item.command_uuid)
+            if isinstance(now, Record):
+                rows.append(Row(item.key, now))
+            else:
+                rows.append(None if now is None else Row(item.key, None, now))
+        return rows
+
+    # The checkpoint
+
+    def _now_known(self) -> Checkpoint:
+        if self._checkpoint is None:
+            raise SyncError("the run has no checkpoint yet")
+        return self._checkpoint
+
+    async def _save(self) -> None:
+        self._saved_at = self._monotonic()
+        known = self._now_known()
+        if self._window is not None:
+            known = replace(known, window=self._window)
+        if self._settings.dry_run:
+            return
+        if known != self._saved:
+            # What another run saved meanwhile is ours from here on.
+            self._checkpoint = self._saved = await self._register.save(known, frozenset(self._resolved))
+        self._report.checkpoint = self._saved.summary()
+
+
+def _bad(error: CommandStoreError | None) -> BadCommand:
+    """The error, when it is about the command itself; anything else is about a store, and is raised."""
+    if isinstance(error, InvalidCommand | CorruptRecord | DecryptionError):
+        return error
+    raise error or CorruptRecord("a record that can't be read")
+
+
+def _uuid(row: Row) -> str | None:
+    if row.record is not None:
+        return row.record.command_uuid
+    return getattr(row.error, "command_uuid", None)
+
+
+def _name(row: Row) -> str:
+    return _uuid(row) or getattr(row.error, "location", None) or f"at {row.key}"
