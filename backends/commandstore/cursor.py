@@ -32,7 +32,7 @@ def _checksum(body: bytes) -> bytes:
 
 def write_cursor(key: Key, location: str, query: CommandQuery) -> str:
     """The cursor that goes on after ``key``, in the store at ``location``, with this query."""
-    body = orjson.dumps([_VERSION, _binding(location, query), key])
+    body = orjson.dumps([_VERSION, _binding(location, query), list(key)])
     return base64.urlsafe_b64encode(_checksum(body) + body).rstrip(b"=").decode("ascii")
 
 

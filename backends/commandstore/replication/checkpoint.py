@@ -119,14 +119,16 @@ class Checkpoint:
             "settled": self.settled,
             "window": None,
             "pending": [[p.horizon, p.mark] for p in self.pending],
-            "anchors": self.anchors,
-            "parked": [[p.key, p.command_uuid, p.reason] for p in self.parked],
+            "anchors": [list(anchor) for anchor in self.anchors],
+            "parked": [[list(p.key), p.command_uuid, p.reason] for p in self.parked],
             "identity": self.identity,
             "mark": self.mark,
         }
         if self.window is not None:
             window = self.window
-            value["window"] = [window.horizon, window.settles, window.mark, window.anchors, window.position]
+            anchors = [list(anchor) for anchor in window.anchors]
+            position = None if window.position is None else list(window.position)
+            value["window"] = [window.horizon, window.settles, window.mark, anchors, position]
         return orjson.dumps(value)
 
     @classmethod

@@ -230,18 +230,15 @@ class Sync:
         try:
             await self._run()
             self._report.complete = True
+        except SyncError as error:
+            error.report = self._report
+            raise
         except CommandStoreError as error:
-            raise self._stopped(error) from error
+            raise SyncError(f"the sync stopped: {error}", report=self._report) from error
         finally:
             self._report.seconds = self._monotonic() - began
             await self._source.backend.feed_end()
         return self._report
-
-    def _stopped(self, error: CommandStoreError) -> SyncError:
-        if isinstance(error, SyncError):
-            error.report = self._report
-            return error
-        return SyncError(f"the sync stopped: {error}", report=self._report)
 
     async def _run(self) -> None:
         stored = await self._register.load()
