@@ -1,6 +1,7 @@
-"""Moving commands from store to store: plan, checkpoint, engine."""
+"""Moving commands from store to store: plan, checkpoint, engine; ``api`` is what callers use."""
 
-from commandstore.replication.engine import DEFAULT_LAG, sync_async_command_store, sync_command_store
+from commandstore.replication.api import sync_async_command_store, sync_command_store
+from commandstore.replication.engine import DEFAULT_LAG
 from commandstore.replication.report import SyncFailure, SyncProgress, SyncReport
 
 __all__ = [

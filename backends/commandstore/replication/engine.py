@@ -1,7 +1,7 @@
 """The engine of a sync: reads ahead, writes in batches side by side, and saves only what is durable.
 
 ``plan.py`` decides, ``checkpoint.py`` remembers, and this runs. The laws are in the docstring of
-:func:`sync_command_store`; each has a test that attacks it.
+:func:`~commandstore.sync_command_store`; each has a test that attacks it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from commandstore.codec import Record
 from commandstore.command import INT64_MAX, INT64_MIN
 from commandstore.contract import Capability, Key, Row, SequenceState, Slice, Window
 from commandstore.core import Fate, StoreCore, is_int
-from commandstore.drive import run
 from commandstore.errors import (
     CommandStoreError,
     ConfigurationError,
@@ -30,9 +29,8 @@ from commandstore.errors import (
 from commandstore.replication import plan
 from commandstore.replication.checkpoint import MAX_PARKED, Checkpoint, CheckpointRegister, OpenWindow, Parked, Pending
 from commandstore.replication.report import MAX_LISTED, SyncFailure, SyncProgress, SyncReport
-from commandstore.store import AsyncCommandStore, CommandStore
 
-__all__ = ["DEFAULT_LAG", "sync_async_command_store", "sync_command_store"]
+__all__ = ["DEFAULT_LAG", "Settings", "Sync"]
 
 DEFAULT_LAG = 600 * 10**9
 """Ten minutes, in nanoseconds."""
@@ -42,103 +40,6 @@ SAVE_EVERY = 5.0
 
 # What is wrong with the command itself. Everything else is wrong with a store, and stops a run.
 BadCommand = InvalidCommand | CorruptRecord | DecryptionError
-
-
-def sync_command_store(
-    source: CommandStore,
-    destination: CommandStore,
-    *,
-    batch_size: int = 1000,
-    tenant_uuid: str | None = None,
-    progress: Callable[[SyncProgress], None] | None = None,
-    skip_on_error: bool = False,
-    resume_from_dest: bool = True,
-    start_after_time: int | None = None,
-    dry_run: bool = False,
-    lag: int = DEFAULT_LAG,
-    concurrency: int = 4,
-    source_name: str | None = None,
-) -> SyncReport:
-    """Copy what is new from one store to another.
-
-    After a run that ends well, every command that was visible in the source when the run started is in the
-    destination, byte for byte; a second run copies nothing. Killed at any moment, or run twice at once, the next run
-    ends in the same state. Nothing in the destination is ever overwritten: a command that is there with other content
-    is a conflict, which is counted and listed. Within a walk, commands go in the total order.
-
-    Args:
-        source: where commands are read; never written.
-        destination: where they are written, and where the checkpoint is kept.
-        batch_size: how many commands are read at once, and written in one ``create_many``.
-        tenant_uuid: only this tenant's. Such runs have a checkpoint of their own.
-        progress: called after each batch, from the thread (or event loop) that writes.
-        skip_on_error: a command that can't be copied is parked in the checkpoint (at most 1,000) and tried again first
-            in every run, instead of stopping the run. It counts as failed until it is copied or gone.
-        resume_from_dest: go on after the checkpoint; False compares everything by key and starts a new checkpoint.
-        start_after_time: only ``created_at`` greater than this, in its unit. Such runs have a checkpoint of their own.
-        dry_run: compare, write nothing, keep no checkpoint.
-        lag: for sources without a sequence: how late a command may be committed with an older ``created_at`` and
-            still be found by the next run, in the unit of ``created_at``; ten minutes of nanoseconds by default.
-        concurrency: how many batches are written at once.
-        source_name: what the checkpoint knows the source by, where its URL may change.
-
-    Returns:
-        The account: ``read == copied + duplicates + conflicts + failed``.
-
-    Raises:
-        ConfigurationError: an argument that can't be right; nothing was touched.
-        SyncError: the run stopped before its end. ``report`` says what was done, and is durable; ``__cause__`` says
-            why: a command that can't be copied, or a store that failed.
-        ReadOnlyStore: the destination is read-only.
-    """
-    if not isinstance(source, CommandStore) or not isinstance(destination, CommandStore):
-        raise ConfigurationError("sync_command_store takes two CommandStores; for asyncio, sync_async_command_store")
-    settings = Settings(
-        batch_size,
-        tenant_uuid,
-        progress,
-        skip_on_error,
-        resume_from_dest,
-        start_after_time,
-        dry_run,
-        lag,
-        concurrency,
-        source_name,
-    )
-    return run(Sync(source.core, destination.core, settings).run())
-
-
-async def sync_async_command_store(
-    source: AsyncCommandStore,
-    destination: AsyncCommandStore,
-    *,
-    batch_size: int = 1000,
-    tenant_uuid: str | None = None,
-    progress: Callable[[SyncProgress], None] | None = None,
-    skip_on_error: bool = False,
-    resume_from_dest: bool = True,
-    start_after_time: int | None = None,
-    dry_run: bool = False,
-    lag: int = DEFAULT_LAG,
-    concurrency: int = 4,
-    source_name: str | None = None,
-) -> SyncReport:
-    """Copy what is new from one store to another; as :func:`sync_command_store`, for asyncio."""
-    if not isinstance(source, AsyncCommandStore) or not isinstance(destination, AsyncCommandStore):
-        raise ConfigurationError("sync_async_command_store takes two AsyncCommandStores")
-    settings = Settings(
-        batch_size,
-        tenant_uuid,
-        progress,
-        skip_on_error,
-        resume_from_dest,
-        start_after_time,
-        dry_run,
-        lag,
-        concurrency,
-        source_name,
-    )
-    return await Sync(source.core, destination.core, settings).run()
 
 
 @dataclass(frozen=True, slots=True)

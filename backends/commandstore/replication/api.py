@@ -1,0 +1,110 @@
+"""The sync as callers see it, blocking and for asyncio."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from commandstore.drive import run
+from commandstore.errors import ConfigurationError
+from commandstore.replication.engine import DEFAULT_LAG, Settings, Sync
+from commandstore.replication.report import SyncProgress, SyncReport
+from commandstore.store import AsyncCommandStore, CommandStore
+
+__all__ = ["sync_async_command_store", "sync_command_store"]
+
+
+def sync_command_store(
+    source: CommandStore,
+    destination: CommandStore,
+    *,
+    batch_size: int = 1000,
+    tenant_uuid: str | None = None,
+    progress: Callable[[SyncProgress], None] | None = None,
+    skip_on_error: bool = False,
+    resume_from_dest: bool = True,
+    start_after_time: int | None = None,
+    dry_run: bool = False,
+    lag: int = DEFAULT_LAG,
+    concurrency: int = 4,
+    source_name: str | None = None,
+) -> SyncReport:
+    """Copy what is new from one store to another.
+
+    After a run that ends well, every command that was visible in the source when the run started is in the
+    destination, byte for byte; a second run copies nothing. Killed at any moment, or run twice at once, the next run
+    ends in the same state. Nothing in the destination is ever overwritten: a command that is there with other content
+    is a conflict, which is counted and listed. Within a walk, commands go in the total order.
+
+    Args:
+        source: where commands are read; never written.
+        destination: where they are written, and where the checkpoint is kept.
+        batch_size: how many commands are read at once, and written in one ``create_many``.
+        tenant_uuid: only this tenant's. Such runs have a checkpoint of their own.
+        progress: called after each batch, from the thread (or event loop) that writes.
+        skip_on_error: a command that can't be copied is parked in the checkpoint (at most 1,000) and tried again first
+            in every run, instead of stopping the run. It counts as failed until it is copied or gone.
+        resume_from_dest: go on after the checkpoint; False compares everything by key and starts a new checkpoint.
+        start_after_time: only ``created_at`` greater than this, in its unit. Such runs have a checkpoint of their own.
+        dry_run: compare, write nothing, keep no checkpoint.
+        lag: for sources without a sequence: how late a command may be committed with an older ``created_at`` and
+            still be found by the next run, in the unit of ``created_at``; ten minutes of nanoseconds by default.
+        concurrency: how many batches are written at once.
+        source_name: what the checkpoint knows the source by, where its URL may change.
+
+    Returns:
+        The account: ``read == copied + duplicates + conflicts + failed``.
+
+    Raises:
+        ConfigurationError: an argument that can't be right; nothing was touched.
+        SyncError: the run stopped before its end. ``report`` says what was done, and is durable; ``__cause__`` says
+            why: a command that can't be copied, or a store that failed.
+        ReadOnlyStore: the destination is read-only.
+    """
+    if not isinstance(source, CommandStore) or not isinstance(destination, CommandStore):
+        raise ConfigurationError("sync_command_store takes two CommandStores; for asyncio, sync_async_command_store")
+    settings = Settings(
+        batch_size,
+        tenant_uuid,
+        progress,
+        skip_on_error,
+        resume_from_dest,
+        start_after_time,
+        dry_run,
+        lag,
+        concurrency,
+        source_name,
+    )
+    return run(Sync(source.core, destination.core, settings).run())
+
+
+async def sync_async_command_store(
+    source: AsyncCommandStore,
+    destination: AsyncCommandStore,
+    *,
+    batch_size: int = 1000,
+    tenant_uuid: str | None = None,
+    progress: Callable[[SyncProgress], None] | None = None,
+    skip_on_error: bool = False,
+    resume_from_dest: bool = True,
+    start_after_time: int | None = None,
+    dry_run: bool = False,
+    lag: int = DEFAULT_LAG,
+    concurrency: int = 4,
+    source_name: str | None = None,
+) -> SyncReport:
+    """Copy what is new from one store to another; as :func:`sync_command_store`, for asyncio."""
+    if not isinstance(source, AsyncCommandStore) or not isinstance(destination, AsyncCommandStore):
+        raise ConfigurationError("sync_async_command_store takes two AsyncCommandStores")
+    settings = Settings(
+        batch_size,
+        tenant_uuid,
+        progress,
+        skip_on_error,
+        resume_from_dest,
+        start_after_time,
+        dry_run,
+        lag,
+        concurrency,
+        source_name,
+    )
+    return await Sync(source.core, destination.core, settings).run()
