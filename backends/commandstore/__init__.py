@@ -1,49 +1,53 @@
 """comby's CommandStore on serverless cloud stores, and the sync that takes a SQL audit trail there.
 
-Importing this loads no SDK: backends are imported when a URL asks for them.
+Importing this loads no SDK: backends are imported when a URL asks for them, and each name when it is first used.
 """
 
-from commandstore.command import (
-    BatchResult,
-    Command,
-    CommandQuery,
-    Failure,
-    Page,
-    Position,
-    RequestContext,
-    StoreInfo,
-)
-from commandstore.contract import Backend, Capability
-from commandstore.crypto import Crypto, CryptoService
-from commandstore.errors import (
-    AccessDenied,
-    CommandExists,
-    CommandStoreError,
-    ConfigurationError,
-    CorruptRecord,
-    DecryptionError,
-    InvalidCommand,
-    InvalidQuery,
-    LeaseHeld,
-    MissingDependency,
-    ReadOnlyStore,
-    StoreClosed,
-    StoreNotFound,
-    StoreUnavailable,
-    SuspendedError,
-    SyncError,
-    Throttled,
-    Unsupported,
-)
-from commandstore.registry import open_async_store, open_store
-from commandstore.replication import (
-    SyncFailure,
-    SyncProgress,
-    SyncReport,
-    sync_async_command_store,
-    sync_command_store,
-)
-from commandstore.store import AsyncCommandStore, CommandStore
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from commandstore.command import (
+        BatchResult,
+        Command,
+        CommandQuery,
+        Failure,
+        Page,
+        Position,
+        RequestContext,
+        StoreInfo,
+    )
+    from commandstore.contract import Backend, Capability
+    from commandstore.crypto import Crypto, CryptoService
+    from commandstore.errors import (
+        AccessDenied,
+        CommandExists,
+        CommandStoreError,
+        ConfigurationError,
+        CorruptRecord,
+        DecryptionError,
+        InvalidCommand,
+        InvalidQuery,
+        LeaseHeld,
+        MissingDependency,
+        ReadOnlyStore,
+        StoreClosed,
+        StoreNotFound,
+        StoreUnavailable,
+        SuspendedError,
+        SyncError,
+        Throttled,
+        Unsupported,
+    )
+    from commandstore.registry import open_async_store, open_store
+    from commandstore.replication import (
+        SyncFailure,
+        SyncProgress,
+        SyncReport,
+        sync_async_command_store,
+        sync_command_store,
+    )
+    from commandstore.store import AsyncCommandStore, CommandStore
 
 __all__ = [
     "AccessDenied",
@@ -88,3 +92,59 @@ __all__ = [
 ]
 
 __version__ = "0.1.0"
+
+# Where each name is: a name is imported when it is first asked for, so that `commandstore --help` and a Lambda that
+# needs one store don't wait for the models of all of it.
+_MODULES = {
+    "AccessDenied": "errors",
+    "AsyncCommandStore": "store",
+    "Backend": "contract",
+    "BatchResult": "command",
+    "Capability": "contract",
+    "Command": "command",
+    "CommandExists": "errors",
+    "CommandQuery": "command",
+    "CommandStore": "store",
+    "CommandStoreError": "errors",
+    "ConfigurationError": "errors",
+    "CorruptRecord": "errors",
+    "Crypto": "crypto",
+    "CryptoService": "crypto",
+    "DecryptionError": "errors",
+    "Failure": "command",
+    "InvalidCommand": "errors",
+    "InvalidQuery": "errors",
+    "LeaseHeld": "errors",
+    "MissingDependency": "errors",
+    "Page": "command",
+    "Position": "command",
+    "ReadOnlyStore": "errors",
+    "RequestContext": "command",
+    "StoreClosed": "errors",
+    "StoreInfo": "command",
+    "StoreNotFound": "errors",
+    "StoreUnavailable": "errors",
+    "SuspendedError": "errors",
+    "SyncError": "errors",
+    "SyncFailure": "replication",
+    "SyncProgress": "replication",
+    "SyncReport": "replication",
+    "Throttled": "errors",
+    "Unsupported": "errors",
+    "open_async_store": "registry",
+    "open_store": "registry",
+    "sync_async_command_store": "replication",
+    "sync_command_store": "replication",
+}
+
+
+if not TYPE_CHECKING:  # to type checkers, a module that has __getattr__ has every name
+
+    def __getattr__(name: str) -> Any:
+        try:
+            module = _MODULES[name]
+        except KeyError:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+        value = getattr(import_module(f"commandstore.{module}"), name)
+        globals()[name] = value
+        return value

@@ -262,6 +262,20 @@ def test_an_interrupt_saves_the_checkpoint_and_goes_on_up() -> None:
     assert counts(sync_command_store(source, destination, batch_size=2)) == (6, 6, 0, 0, 0)
 
 
+def test_an_interrupt_whose_checkpoint_cannot_be_saved_says_so() -> None:
+    class Gone(Failing):
+        async def register_swap(self, name, value, *, expected, token):
+            if self.inserts_left < 0:
+                raise StoreUnavailable("no answer")
+            return await super().register_swap(name, value, expected=expected, token=token)
+
+    backend = Gone(2)
+    backend.error = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        sync_command_store(opened(model(10)), opened(backend), batch_size=2, concurrency=1)
+    assert stopped.value.__notes__ == ["the checkpoint could not be saved: no answer"]
+
+
 def test_a_dry_run_writes_nothing_and_counts_what_would_be_copied() -> None:
     source, backend = filled(), MemoryBackend()
     destination = opened(backend, read_only=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from commandstore import codec
@@ -166,10 +165,12 @@ class Sync:
                 await self._follow_sequence(checkpoint, state, stored.pending if stored else ())
             else:
                 await self._follow_time(started)
-        except BaseException:
+        except BaseException as stop:
             # What is durable is saved whatever stops the run: an error, Ctrl-C, a cancelled task.
-            with suppress(CommandStoreError):
+            try:
                 await self._save()
+            except CommandStoreError as error:
+                stop.add_note(f"the checkpoint could not be saved: {error}")
             raise
         await self._save()
 

@@ -83,6 +83,8 @@ class _HttpEngine(Engine):
         directory = Path(tempfile.mkdtemp(prefix=f"commandstore-{self.name}-"))
         # Not what the caller's interpreter needs: the engine may run on another one.
         inherited = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "VIRTUAL_ENV"))}
+        # What an engine leaves in the temporary directory (ministack, a file per port) goes with it.
+        inherited["TMPDIR"] = str(directory)
         return SupervisedProcess(
             self._command(port), environment={**inherited, **self._settings(port)}, directory=directory
         )
