@@ -81,7 +81,7 @@ def what_it_means(interrupt: KeyboardInterrupt, latest: SyncProgress, *, dry_run
         return f"{latest.read:,} commands compared; nothing was written"
     done = f"{latest.read:,} commands read, {latest.copied:,} copied"
     again = "run the same command again to go on"
-    # A second Ctrl-C comes while the first is handled, which is when the checkpoint is saved; and where saving it failed,
+    # A second Ctrl-C comes while the first is handled, which is when the checkpoint is saved; where saving it failed,
     # a note on the interrupt says so.
     if isinstance(interrupt.__context__, KeyboardInterrupt) or getattr(interrupt, "__notes__", None):
         return f"{done}; the checkpoint may be older than that; {again} (what is there already is found by its key)"
