@@ -1,0 +1,206 @@
+"""Many commands at once: PartiQL's INSERT, twenty-five a request, or plain puts for engines that don't have it.
+
+An insert never overwrites, and every record gets an answer of its own. What ``DuplicateItem`` leaves open (whose is
+it?) is read afterwards: one with our own write id is our own, written by an attempt whose answer was lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+from commandstore.codec import Record
+from commandstore.contract import CREATED, Exists, Outcome, Rejected
+from commandstore.drive import Drive
+from commandstore.dynamodb import layout
+from commandstore.dynamodb.faults import is_duplicate, is_refused, statement_error
+from commandstore.dynamodb.layout import Head, Shards
+from commandstore.dynamodb.parts import Parts
+from commandstore.dynamodb.single import Single, standing
+from commandstore.dynamodb.wire import Wire
+from commandstore.errors import ConfigurationError, InvalidCommand, StoreUnavailable
+
+__all__ = ["Bulk"]
+
+_PROBED = ("uuid", "digest", "write_id")
+
+
+class Bulk:
+    """Inserts into one table.
+
+    Args:
+        wire: to the table.
+        drive: runs several requests at once.
+        shards: of the table.
+        single: for what has to go alone.
+        parts: of long payloads.
+        concurrency: how many requests at once.
+        put: by BatchWriteItem, which has no conditions: right only while nobody else writes.
+    """
+
+    def __init__(
+        self, wire: Wire, drive: Drive, shards: Shards, single: Single, parts: Parts, *, concurrency: int, put: bool
+    ) -> None:
+        self._wire = wire
+        self._drive = drive
+        self._shards = shards
+        self._single = single
+        self._parts = parts
+        self._concurrency = concurrency
+        self._put = put
+        # A failed insert is billed as a write, a probe as a small part of one: as long as most are there already,
+        # look before writing.
+        self._probe_first = put
+
+    async def insert(self, records: Sequence[Record], write_id: str) -> list[Outcome]:
+        """See ``Backend.insert``."""
+        if len(records) == 1:
+            return [await self._single.insert(records[0], write_id)]
+        batch = _Batch(records, write_id)
+        try:
+            if self._probe_first:
+                await self._look_up(batch)
+                self._probe_first = self._put or len(batch.new) * 2 <= len(records)
+            await self._write(batch)
+        except StoreUnavailable as error:
+            error.outcomes = batch.outcomes
+            raise
+        return [outcome for outcome in batch.outcomes if outcome is not None]
+
+    async def _look_up(self, batch: _Batch) -> None:
+        heads = await self.heads([record.command_uuid for record in batch.records])
+        for index, record in enumerate(batch.records):
+            if (head := heads.get(record.command_uuid)) is not None:
+                batch.outcomes[index] = standing(head, batch.write_id)
+        batch.new = [index for index in batch.new if batch.outcomes[index] is None]
+
+    async def _write(self, batch: _Batch) -> None:
+        if batch.long:
+            await self._parts.write([batch.records[index] for index in batch.long], batch.write_id)
+        if self._put:
+            await self._put_all(batch)
+            return
+        failure: StoreUnavailable | None = None
+        try:
+            await self._insert_all(batch)
+        except StoreUnavailable as error:
+            failure = error
+        # After a failure too: what is known of the others is worth telling.
+        await self._settle(batch)
+        for index in batch.long:
+            # Ours only, and only where our head is known not to stand: unknown fates keep their parts.
+            if isinstance(batch.outcomes[index], Exists | Rejected):
+                await self._parts.remove_own(batch.records[index], batch.write_id)
+        if failure is not None:
+            raise failure
+        self._probe_first = self._probe_first or len(batch.duplicates) * 2 > len(batch.new)
+
+    def _item(self, batch: _Batch, index: int) -> layout.Item:
+        record = batch.records[index]
+        return layout.head_item(record, batch.write_id, self._shards, inline=not layout.is_long(record))
+
+    # By INSERT
+
+    async def _insert_all(self, batch: _Batch) -> None:
+        table = self._wire.table
+        statements = [layout.insert_statement(table, self._item(batch, index)) for index in batch.new]
+        jobs = [
+            partial(self._send, batch, [(batch.new[place], statements[place]) for place in places])
+            for places in layout.cut(statements, layout.BATCH_WRITE, layout.STATEMENTS_BYTES)
+        ]
+        await self._drive.gather(jobs, self._concurrency)
+
+    async def _send(self, batch: _Batch, waiting: list[tuple[int, bytes]]) -> None:
+        tries = self._wire.tries()
+        while waiting:
+            body = layout.statements_body(statement for _, statement in waiting)
+            try:
+                answer = await self._wire.call("BatchExecuteStatement", body)
+            except ConfigurationError as error:
+                if not is_refused(error):
+                    raise
+                # One of them spoils the whole request: each goes alone, and gets its own answer.
+                await self._one_by_one(batch, [index for index, _ in waiting])
+                return
+            left: list[tuple[int, bytes]] = []
+            slow: StoreUnavailable | None = None
+            for (index, statement), said in zip(waiting, answer["Responses"], strict=True):
+                failed = self._understand(batch, index, said) if "Error" in said else None
+                if failed is not None:
+                    slow = failed
+                    left.append((index, statement))
+                elif "Error" not in said:
+                    batch.outcomes[index] = CREATED
+            if slow is not None:
+                if len(left) < len(waiting):
+                    tries.progress()
+                await tries.again(slow)
+            waiting = left
+
+    def _understand(self, batch: _Batch, index: int, said: layout.Raw) -> StoreUnavailable | None:
+        """Note what became of a statement that failed; returned is what may be over at the next attempt."""
+        code, message = str(said["Error"].get("Code", "")), str(said["Error"].get("Message", ""))
+        if is_duplicate(code):
+            batch.duplicates.append(index)
+            return None
+        error = statement_error(code, message, batch.records[index].command_uuid, self._wire.place)
+        if isinstance(error, StoreUnavailable):
+            return error
+        if not isinstance(error, InvalidCommand):
+            raise error  # no permission, no table: that is nothing about this command
+        batch.outcomes[index] = Rejected(error)
+        return None
+
+    async def _settle(self, batch: _Batch) -> None:
+        if not batch.duplicates:
+            return
+        heads = await self.heads([batch.records[index].command_uuid for index in batch.duplicates])
+        for index in batch.duplicates:
+            head = heads.get(batch.records[index].command_uuid)
+            # None: removed since; it is inserted as if it had just come.
+            batch.outcomes[index] = (
+                standing(head, batch.write_id)
+                if head is not None
+                else await self._single.insert(batch.records[index], batch.write_id)
+            )
+
+    # By put
+
+    async def _put_all(self, batch: _Batch) -> None:
+        requests = [layout.put_request(self._item(batch, index)) for index in batch.new]
+        try:
+            await self._wire.batch_write(requests)
+        except ConfigurationError as error:
+            if not is_refused(error):
+                raise
+            await self._one_by_one(batch, batch.new)
+            return
+        for index in batch.new:
+            batch.outcomes[index] = CREATED
+
+    async def _one_by_one(self, batch: _Batch, indexes: Sequence[int]) -> None:
+        for index in indexes:
+            batch.outcomes[index] = await self._single.insert(batch.records[index], batch.write_id)
+
+    async def heads(self, uuids: Sequence[str]) -> dict[str, Head]:
+        """Digest and write id of each that is there, consistent."""
+        keys = [layout.head_key(uuid) for uuid in uuids]
+        batches = [keys[start : start + layout.BATCH_GET] for start in range(0, len(keys), layout.BATCH_GET)]
+        return {item["uuid"]["S"]: layout.head_of(item) for item in await self._wire.batch_get(batches, _PROBED)}
+
+
+class _Batch:
+    """One insert on its way."""
+
+    def __init__(self, records: Sequence[Record], write_id: str) -> None:
+        self.records = records
+        self.write_id = write_id
+        self.outcomes: list[Outcome | None] = [None] * len(records)
+        # Indexes: of what isn't there as far as is known, and of what turned out to be there.
+        self.new: list[int] = list(range(len(records)))
+        self.duplicates: list[int] = []
+
+    @property
+    def long(self) -> list[int]:
+        """Those of the new whose payload lies in parts."""
+        return [index for index in self.new if layout.is_long(self.records[index])]
