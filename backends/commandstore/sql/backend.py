@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sqlalchemy.engine import make_url
-
 from commandstore.errors import ConfigurationError
 from commandstore.sql.postgres import PostgresBackend
 from commandstore.sql.postgres_facts import LIBPQ_OPTIONS
@@ -33,7 +31,4 @@ def from_url(url: StoreUrl) -> SqlBackend:
         return SqliteBackend(Path(url.path))
     options = dict(url.only(LIBPQ_OPTIONS | {"tenant_uuid"}))
     tenant = options.pop("tenant_uuid", None)
-    plain = make_url(url.text)
-    return PostgresBackend(
-        plain.set(drivername="postgresql", query=options).render_as_string(hide_password=False), tenant
-    )
+    return PostgresBackend(url.text, tenant, options)

@@ -1,11 +1,8 @@
-"""comby's table ``commands``: columns, generations, statements, and from rows to records. Pure.
+"""comby's table ``commands``: columns, generations and statements. Pure.
 
 Generations differ in three ways that matter: whether there is a ``workspace_uuid`` (A and B have none), whether
 ``uuid`` is unique (not in A, and not where events and commands share one SQLite file), and whether ``created_at`` has
 an index (not in A). All are found by looking, never assumed.
-
-Every value of a row is read as it is stored and decoded here, one row at a time, so that a row that can't be read is
-one bad row and never a failed page.
 """
 
 from __future__ import annotations
@@ -14,11 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from commandstore import codec
 from commandstore.codec import Record
-from commandstore.command import INT64_MAX, INT64_MIN, CommandQuery
-from commandstore.contract import Anchor, Key, Row
-from commandstore.errors import CorruptRecord, InvalidCommand
+from commandstore.command import CommandQuery
+from commandstore.contract import Key
+from commandstore.errors import InvalidCommand
 
 __all__ = [
     "COLUMNS",
@@ -26,11 +22,8 @@ __all__ = [
     "REGISTERS",
     "Statement",
     "Table",
-    "anchor_of",
-    "gaps",
     "insert_values",
     "refusal",
-    "row_of",
 ]
 
 Dialect = Literal["sqlite", "postgresql"]
@@ -82,9 +75,10 @@ REGISTERS: dict[Dialect, str] = {
     "postgresql": "CREATE TABLE IF NOT EXISTS commandstore_registers (name TEXT PRIMARY KEY, value BYTEA, token TEXT)",
 }
 
+_NUMBERS = frozenset({"id", "created_at", "instance_id"})
+# Text as its bytes in the encoding of the database, so that a CAST makes the same text of it again.
+_TIME_AS_STORED = "CASE typeof(created_at) WHEN 'text' THEN CAST(created_at AS BLOB) ELSE created_at END"
 _INT32 = 2**31
-_DIGEST_HEX = 16
-_MAX_ANCHORS = 64
 
 
 class Statement(NamedTuple):
@@ -103,14 +97,18 @@ class Table:
         columns: the names that there are.
         unique_uuid: a unique index stands on uuid alone.
         indexed_time: an index begins with created_at.
-        utf16: a SQLite database that keeps text in UTF-16.
+        encoding: the database's, by its own name.
+        codec: Python's name for that encoding, where it can't hold every character.
+        indexed_tenant: an index begins with tenant_uuid. (SQLite is told to use it; Postgres finds out by itself.)
     """
 
     dialect: Dialect
     columns: frozenset[str]
     unique_uuid: bool
     indexed_time: bool
-    utf16: bool = False
+    encoding: str = "UTF8"
+    codec: str | None = None
+    indexed_tenant: bool = False
 
     @property
     def has_workspace(self) -> bool:
@@ -123,17 +121,39 @@ class Table:
         return [name for name in COLUMNS if name not in self.columns and name not in OPTIONAL]
 
     @property
+    def utf16(self) -> bool:
+        """Whether it is a SQLite database that keeps text in UTF-16."""
+        return self.encoding.startswith("UTF-16")
+
+    @property
     def selected(self) -> str:
-        """The columns to select, in the order of :data:`COLUMNS`."""
-        return ", ".join(name if name in self.columns else f"NULL AS {name}" for name in COLUMNS)
+        """The columns to select, in the order of :data:`COLUMNS`, and what a key needs beside them.
+
+        SQLite keeps any type in any column; a key must say which, since types sort apart. In UTF-16 a key has the bytes
+        that rows are ordered by: the conversion to UTF-8 can't be undone where text is invalid.
+        """
+        names = [self._read(name) if name in self.columns else f"NULL AS {name}" for name in COLUMNS]
+        if self.dialect == "sqlite":
+            names.append("typeof(created_at)")
+        if self.utf16:
+            names += [self._uuid_bytes, _TIME_AS_STORED]
+        return ", ".join(names)
+
+    def _read(self, name: str) -> str:
+        # SQL_ASCII vouches for nothing, so its text comes as bytes and each row is decoded by itself.
+        raw = self.encoding == "SQL_ASCII" and name not in _NUMBERS
+        return f"convert_to({name}, 'SQL_ASCII') AS {name}" if raw else name
 
     @property
     def _uuid_bytes(self) -> str:
         """The uuid as what the total order compares: its bytes in UTF-8; NULL is before all."""
         if self.dialect == "postgresql":
-            return "COALESCE(uuid, '') COLLATE \"C\""
-        # CAST gives the bytes as stored, so UTF-16 goes through a function of ours (see sqlite.py).
-        return "utf8(uuid)" if self.utf16 else "COALESCE(CAST(uuid AS BLOB), x'')"
+            if self.encoding == "UTF8":
+                return "COALESCE(uuid, '') COLLATE \"C\""
+            return f"convert_to(COALESCE(uuid, ''), '{'SQL_ASCII' if self.encoding == 'SQL_ASCII' else 'UTF8'}')"
+        # CAST gives the bytes as stored, so UTF-16 goes through a function of ours (see sqlite_access.py).
+        stored = "COALESCE(CAST(uuid AS BLOB), x'')"
+        return f"utf8(typeof(uuid), {stored}, '{self.encoding}')" if self.utf16 else stored
 
     def where(
         self, query: CommandQuery, *, nulls: bool | None = None, selective: frozenset[str] = frozenset()
@@ -197,7 +217,7 @@ class Table:
             time, hexed, row_id = after
             beyond = f"({uuid} {more} :key_uuid OR ({uuid} = :key_uuid AND id {more} :key_id))"
             raw = bytes.fromhex(str(hexed))
-            values |= {"key_uuid": raw.decode() if self.dialect == "postgresql" else raw, "key_id": row_id}
+            values |= {"key_uuid": raw.decode() if self._compares_text else raw, "key_id": row_id}
             if nulls:
                 conditions.append(beyond)
             else:
@@ -205,12 +225,24 @@ class Table:
                 conditions.append(f"created_at {more}= {key_time} AND (created_at {more} {key_time} OR {beyond})")
         order = f"{uuid} {way}, id {way}" if nulls else f"created_at {way}, {uuid} {way}, id {way}"
         values["limit"] = limit
-        # SQLite keeps any type in any column; a key must say which, since types sort apart.
-        kind = ", typeof(created_at)" if self.dialect == "sqlite" else ""
         return Statement(
-            f"SELECT {self.selected}{kind} FROM commands {_where(conditions)} ORDER BY {order} LIMIT :limit",  # noqa: S608
+            f"SELECT {self.selected} FROM commands {_where(conditions)} ORDER BY {order} LIMIT :limit",  # noqa: S608
             values,
         )
+
+    @property
+    def _compares_text(self) -> bool:
+        return self.dialect == "postgresql" and self.encoding == "UTF8"
+
+    def holds(self, value: str) -> bool:
+        """Whether a text column can have this value at all: no row has one that it can't."""
+        if self.dialect == "sqlite":
+            return True
+        try:
+            value.encode(self.codec or "utf-8")
+        except UnicodeEncodeError:
+            return False
+        return "\0" not in value
 
     def count(self, query: CommandQuery) -> Statement:
         """How many rows match the filters that SQL can see (a session is in the context, see ``backend.py``)."""
@@ -219,14 +251,27 @@ class Table:
         source = "commands NOT INDEXED" if self.dialect == "sqlite" and query.workspace_uuid is not None else "commands"
         return Statement(f"SELECT COUNT(*) FROM {source} {_where(conditions)}", values)  # noqa: S608
 
-    def order_of(self, query: CommandQuery) -> Statement:
-        """Time, id, and whether the filters match, of a stretch of ids ``:low < id <= :high``, in their order.
+    def count_of(self, query: CommandQuery) -> Statement:
+        """For a stretch of ids from ``:low`` on: the last one, how many, and how many match."""
+        conditions, values = self.where(query)
+        stretch = f"SELECT id, {_all(conditions)} AS fits FROM commands WHERE id >= :low ORDER BY id LIMIT :limit"  # noqa: S608
+        return Statement(f"SELECT MAX(id), COUNT(*), COALESCE(SUM(fits), 0) FROM ({stretch})", values)  # noqa: S608
+
+    def order_of(self, query: CommandQuery, *, named: bool = False) -> Statement:
+        """Time, id, and whether the filters match, of a stretch of ids ``:low <= id <= :high``, in their order.
 
         The filters are an answer, not a condition, so that a short read stays short where few rows match.
+
+        Args:
+            query: the filters.
+            named: also the time's type and the uuid's bytes, as keys of pages need them (SQLite).
         """
         conditions, values = self.where(query)
-        matches = f"({' AND '.join(conditions)})" if conditions else "1 = 1"
-        sql = f"SELECT created_at, id, {matches} FROM commands WHERE id > :low AND id <= :high ORDER BY id LIMIT :limit"  # noqa: S608
+        wanted = ["created_at", "id", _all(conditions)]
+        if named:
+            wanted = [_TIME_AS_STORED, "id", _all(conditions), "typeof(created_at)", self._uuid_bytes]
+        columns = ", ".join(wanted)
+        sql = f"SELECT {columns} FROM commands WHERE id >= :low AND id <= :high ORDER BY id LIMIT :limit"  # noqa: S608
         return Statement(sql, values)
 
     def anchors(self) -> str:
@@ -238,16 +283,22 @@ class Table:
         return f"SELECT found.* FROM {wanted} CROSS JOIN LATERAL ({newest}) AS found"  # noqa: S608
 
     def by_ids(self) -> str:
-        """Rows of the ids ``:ids``."""
-        return f"SELECT {self.selected} FROM commands WHERE {self._any('id', 'ids')}"  # noqa: S608
+        """Rows of the ids ``:ids``; in SQLite a list in JSON, and rows in the order of the list."""
+        if self.dialect == "sqlite":
+            # CROSS JOIN keeps the order of the tables, so the list leads: rows come one by one, in its order.
+            wanted = "(SELECT value AS wanted FROM json_each(:ids)) CROSS JOIN commands ON id = wanted"
+            return f"SELECT {self.selected} FROM {wanted}"  # noqa: S608
+        return f"SELECT {self.selected} FROM commands WHERE id = ANY(:ids)"  # noqa: S608
 
-    def by_uuids(self) -> str:
-        """Rows of the uuids ``:uuids``, oldest first (where uuids are not unique)."""
-        return f"SELECT {self.selected} FROM commands WHERE {self._any('uuid', 'uuids')} ORDER BY id"  # noqa: S608
-
-    def _any(self, column: str, name: str) -> str:
-        """``column`` is one of the values of a list parameter (for SQLite an expanding one)."""
-        return f"{column} = ANY(:{name})" if self.dialect == "postgresql" else f"{column} IN :{name}"
+    def by_uuids(self, uuids: Sequence[str]) -> Statement:
+        """Rows of these uuids, oldest first (where uuids are not unique)."""
+        if self.dialect == "postgresql":
+            sql = f"SELECT {self.selected} FROM commands WHERE uuid = ANY(:uuids) ORDER BY id"  # noqa: S608
+            return Statement(sql, {"uuids": list(uuids)})
+        # Not a list in JSON, which ends a string at a NUL.
+        values = {f"uuid_{number}": uuid for number, uuid in enumerate(uuids)}
+        wanted = ", ".join(f":{name}" for name in values)
+        return Statement(f"SELECT {self.selected} FROM commands WHERE uuid IN ({wanted}) ORDER BY id", values)  # noqa: S608
 
     def insert(self) -> str:
         """One row; values by :func:`insert_values`."""
@@ -265,6 +316,11 @@ class Table:
         return f"UPDATE commands SET {values} WHERE uuid = :uuid"  # noqa: S608
 
 
+def _all(conditions: Sequence[str]) -> str:
+    """Whether all conditions hold, as a value."""
+    return f"({' AND '.join(conditions)})" if conditions else "1 = 1"
+
+
 def _where(conditions: Sequence[str]) -> str:
     return f"WHERE {' AND '.join(conditions)}" if conditions else ""
 
@@ -279,108 +335,31 @@ def _time_of(value: int | str | None) -> tuple[str, object]:
     return ("CAST(:key_time AS TEXT)" if kind == "text" else ":key_time"), bytes.fromhex(rest)
 
 
-def _key_time(raw: Sequence[Any]) -> int | str | None:
-    """A row's time as part of its key: what isn't an integer is tagged with its type."""
-    value = raw[1]
-    if value is None or isinstance(value, int):
-        return value
-    return f"real:{value!r}" if isinstance(value, float) else f"{raw[-1].decode()}:{bytes(value).hex()}"
-
-
-def _raw(value: Any) -> bytes:
-    return value.encode() if isinstance(value, str) else b"" if value is None else bytes(value)
-
-
-def _text(value: Any) -> str:
-    if value is None:
-        return ""
-    return value if isinstance(value, str) else str(value, "utf-8")
-
-
-def record_of(raw: Sequence[Any]) -> Record | CorruptRecord:
-    """The record of a row in the order of :data:`COLUMNS`, or what is wrong with it."""
-    row_id, created_at, uuid, instance_id, tenant, workspace, domain, data_type, data, req_ctx = raw[: len(COLUMNS)]
-    try:
-        name = _text(uuid)
-    except (UnicodeError, TypeError):
-        return CorruptRecord(f"row {row_id}: the uuid is not UTF-8", location=f"row {row_id}")
-    if not name:
-        return CorruptRecord(f"row {row_id} has no uuid", location=f"row {row_id}")
-    created_at = 0 if created_at is None else created_at
-    instance_id = 0 if instance_id is None else instance_id
-    for column, value in (("created_at", created_at), ("instance_id", instance_id)):
-        if not isinstance(value, int) or not INT64_MIN <= value <= INT64_MAX:
-            return CorruptRecord(
-                f"row {row_id}: {column} is not an integer", command_uuid=name, location=f"row {row_id}"
-            )
-    try:
-        return codec.plain_record(
-            name,
-            created_at,
-            instance_id,
-            _text(tenant),
-            _text(workspace),
-            _text(domain),
-            _text(data_type),
-            data if isinstance(data, bytes) else _raw(data),
-            _text(req_ctx),
-        )
-    except (UnicodeError, TypeError):
-        return CorruptRecord(f"row {row_id}: a text column is not UTF-8", command_uuid=name, location=f"row {row_id}")
-
-
-def row_of(raw: Sequence[Any], *, feed: bool = False) -> Row:
-    """A row with its key: (created_at, uuid, id) for pages, (created_at, id) for a feed."""
-    found = record_of(raw)
-    if feed:
-        key: Key = (raw[1] if isinstance(raw[1], int) else None, raw[0])
-    else:
-        key = (_key_time(raw), _raw(raw[2]).hex(), raw[0])
-    if isinstance(found, CorruptRecord):
-        return Row(key, None, found)
-    return Row(key, found)
-
-
-def anchor_of(raw: Sequence[Any]) -> Anchor:
-    """What is remembered of a row to know it again. An unreadable one is known by its bytes."""
-    found = record_of(raw)
-    if isinstance(found, CorruptRecord):
-        digest = codec.digest_of(b"%d:" % len(_raw_or_repr(value)) + _raw_or_repr(value) for value in raw)
-        return Anchor(raw[0], None, digest.hex()[:_DIGEST_HEX])
-    return Anchor(raw[0], found.command_uuid, found.digest.hex()[:_DIGEST_HEX])
-
-
-def _raw_or_repr(value: object) -> bytes:
-    return _raw(value) if value is None or isinstance(value, str | bytes | memoryview) else repr(value).encode()
-
-
-def gaps(horizon: int) -> list[int]:
-    """The ids near which anchors are taken: horizon, horizon - 1, - 3, - 7, ... down to 1."""
-    wanted = [horizon - (2**step - 1) for step in range(_MAX_ANCHORS)]
-    return [row_id for row_id in wanted if row_id > 0]
-
-
 def refusal(record: Record, table: Table) -> InvalidCommand | None:
     """What the columns of this table can't hold of a record; None when they can."""
-    uuid = record.command_uuid
-
-    def no(why: str) -> InvalidCommand:
-        return InvalidCommand(f"command {uuid!a}: {why}", command_uuid=uuid)
-
+    why = None
     if record.workspace_uuid and not table.has_workspace:
-        return no("this database has no workspace_uuid column (comby's v1.2 has)")
-    if table.dialect != "postgresql":
-        return None
+        why = "this database has no workspace_uuid column (comby's v1.2 has)"
+    elif table.dialect == "postgresql":
+        why = _postgres_lacks(record, table)
+    uuid = record.command_uuid
+    return InvalidCommand(f"command {uuid!a}: {why}", command_uuid=uuid) if why else None
+
+
+def _postgres_lacks(record: Record, table: Table) -> str | None:
     if not -_INT32 <= record.instance_id < _INT32:
-        return no("instance_id has more than the 32 bits of Postgres' column")
-    texts = (uuid, record.tenant_uuid, record.workspace_uuid, record.domain, record.data_type, record.req_ctx)
-    if any("\0" in text for text in texts) or b"\0" in record.data:
-        return no("Postgres can't hold a NUL byte in text")
+        return "instance_id has more than the 32 bits of Postgres' column"
+    texts = [record.command_uuid, record.tenant_uuid, record.workspace_uuid]
+    texts += [record.domain, record.data_type, record.req_ctx]
     try:
-        record.data.decode()
+        texts.append(record.data.decode())
     except UnicodeDecodeError:
-        return no("data_bytes is not UTF-8, which comby's column in Postgres is")
-    return None
+        return "data_bytes is not UTF-8, which comby's column in Postgres is"
+    if all(table.holds(text) for text in texts):
+        return None
+    if any("\0" in text for text in texts):
+        return "Postgres can't hold a NUL byte in text"
+    return f"the database's encoding ({table.encoding}) lacks a character of it"
 
 
 def insert_values(record: Record, table: Table) -> dict[str, Any]:

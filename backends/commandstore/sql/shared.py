@@ -6,84 +6,34 @@ to be written.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, Engine, bindparam, text
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy import Connection, text
 
 from commandstore.codec import Record
-from commandstore.command import CommandQuery
-from commandstore.contract import (
-    CREATED,
-    Anchor,
-    Backend,
-    Capability,
-    Exists,
-    Key,
-    Outcome,
-    Register,
-    Rejected,
-    Row,
-    SequenceState,
-    Slice,
-    Window,
-)
-from commandstore.errors import CommandStoreError, ConfigurationError, CorruptRecord, StoreUnavailable
+from commandstore.command import INT64_MAX, INT64_MIN, CommandQuery
+from commandstore.contract import CREATED, Exists, Key, Outcome, Register, Rejected, Row, Slice, Window
+from commandstore.errors import ConfigurationError, CorruptRecord
 from commandstore.sql import layout
-from commandstore.sql.layout import Table
-from commandstore.sql.spool import Spool
+from commandstore.sql.layout import Statement, Table
+from commandstore.sql.rows import record_of, row_of
+from commandstore.sql.sequence import PAGE_BYTES, SPOOL_ROWS, SequenceBackend, chunked, in_session, up_to
+from commandstore.sql.spool import key_of, place_of
 
 __all__ = ["SqlBackend", "as_text", "checked", "exists"]
 
-PAGE_BYTES = 32 * 1024 * 1024
-"""A page ends after so many bytes of payload, whatever its limit."""
-
-_FETCH = 64
 _PAGE_ROWS = 1000
-_SPOOL_ROWS = 50_000
 _SELECTIVE = 10_000
 
 
-class SqlBackend(Backend):
+class SqlBackend(SequenceBackend):
     """What SQLite and Postgres share."""
 
-    capabilities = frozenset({Capability.SEQUENCE})
     sealed_as_hex = True
     insert_count = 1000
-
-    _table: Table
-    _engine: Engine
-
-    def __init__(self) -> None:
-        self._spool: tuple[object, Spool] | None = None
-        self._has_registers = False
-
-    # Connections: each engine has its own way
-
-    @contextmanager
-    def _reading(self) -> Iterator[Connection]:
-        """A connection for one short read."""
-        raise NotImplementedError
-
-    @contextmanager
-    def _writing(self) -> Iterator[Connection]:
-        """A transaction that writes."""
-        raise NotImplementedError
-
-    def _translate(self, error: BaseException) -> CommandStoreError:
-        raise NotImplementedError
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except DBAPIError as error:
-            raise self._translate(error.orig or error) from error
-        except SQLAlchemyError as error:
-            raise StoreUnavailable(f"{self.location}: {type(error).__name__}; try again") from error
 
     # Reading
 
@@ -96,20 +46,13 @@ class SqlBackend(Backend):
 
     def _found(self, connection: Connection, uuids: Sequence[str]) -> dict[str, Record | CorruptRecord]:
         found: dict[str, Record | CorruptRecord] = {}
-        for chunk in _chunked([uuid for uuid in uuids if self._askable(uuid)], 500):
-            statement = text(self._table.by_uuids())
-            if self._table.dialect == "sqlite":
-                statement = statement.bindparams(bindparam("uuids", expanding=True))
-            for raw in connection.execute(statement, {"uuids": list(chunk)}):
-                record = layout.record_of(raw)
+        for chunk in chunked([uuid for uuid in uuids if self._askable(uuid)], 500):
+            for raw in self._all(connection, self._table.by_uuids(chunk)):
+                record = record_of(raw)
                 if record.command_uuid is not None:
                     # Oldest first: where a uuid stands twice, the oldest row is the command.
                     found.setdefault(record.command_uuid, record)
         return found
-
-    def _askable(self, value: str) -> bool:
-        """Whether the engine can be asked for this text at all."""
-        return self._table.dialect == "sqlite" or "\0" not in value
 
     async def page(self, query: CommandQuery, after: Key | None, limit: int, *, payload: bool = True) -> Slice:  # noqa: ARG002 - digests need the payload
         return await self.drive.call(self._page, query, after, limit)
@@ -117,38 +60,56 @@ class SqlBackend(Backend):
     def _page(self, query: CommandQuery, after: Key | None, limit: int) -> Slice:
         if not all(self._askable(value) for value in query.equal_to.values()):
             return Slice([], None)
+        version = self._version()
+        if version is not None:
+            return self._page_by_ids(query, after, limit, version)
+        # The session is compared here, not in SQL: enough rows are read that some may fit.
+        most = limit if query.session_uuid is None else max(limit, _PAGE_ROWS)
         # Rows without a time come before all others, as a walk of their own.
         walks = [True, False] if query.ascending else [False, True]
         if after is not None and (after[0] is None) != walks[0]:
             walks = walks[1:]
-        rows: list[Row] = []
-        size = 0
+        raws: list[Any] = []
+        full = False
         with self._reading() as connection:
             selective = self._selective(connection, query)
             for nulls in walks:
                 start = after if after is not None and (after[0] is None) == nulls else None
-                # The session is compared here, not in SQL: read on until enough fit.
-                most = limit - len(rows) if query.session_uuid is None else max(limit, _PAGE_ROWS)
-                statement = self._table.page(query, start, most, nulls=nulls, selective=selective)
-                last: Key | None = None
-                for raw in _streamed(connection, statement):
-                    row = layout.row_of(raw)
-                    last = row.key
-                    size += _size(row)
-                    if _in_session(row, query):
-                        rows.append(row)
-                    if size >= PAGE_BYTES or len(rows) >= limit:
-                        return Slice(rows, last)
-                if last is not None and query.session_uuid is not None:
-                    return Slice(rows, last)  # rows of other sessions filled the page; there may be more behind them
-        return Slice(rows, None)
+                statement = self._table.page(query, start, most - len(raws), nulls=nulls, selective=selective)
+                with closing(self._streamed(connection, statement)) as found:
+                    more, full = up_to(PAGE_BYTES, found)
+                raws += more
+                if full or len(raws) == most:
+                    break
+        rows = [row_of(raw) for raw in raws]
+        return _cut(rows, query, limit, rows[-1].key if full or len(raws) == most else None)
+
+    def _version(self) -> object | None:
+        """What changes with every write, where pages are to go by a spool; None where an index serves them."""
+        return None
+
+    def _page_by_ids(self, query: CommandQuery, after: Key | None, limit: int, version: object) -> Slice:
+        """A page without an index on time: the order is read once and holds until something is written."""
+        most = limit if query.session_uuid is None else max(limit, _PAGE_ROWS)
+        filters = replace(query, ascending=True, session_uuid=None)
+        with self._spooling:
+            spool = self._spool("page", (filters, version), filters, Window(INT64_MIN - 1, INT64_MAX))
+            wanted = spool.after(place_of(after) if after else None, most, ascending=query.ascending)
+        with self._reading() as connection:
+            raws, full = up_to(PAGE_BYTES, self._by_ids(connection, [place.id for place in wanted]))
+        keys = {place.id: key_of(place) for place in wanted}
+        # One that was altered since the order was read stands somewhere else now.
+        rows = [row for raw in raws if (row := row_of(raw)).key == keys[raw[0]]]
+        last = raws[-1][0] if full else wanted[-1].id if len(wanted) == most else None
+        return _cut(rows, query, limit, None if last is None else keys[last])
 
     def _selective(self, connection: Connection, query: CommandQuery) -> frozenset[str]:
         """Whether the tenant has so few commands that sorting them all beats walking everybody's in order."""
-        if self._table.dialect != "sqlite" or not query.tenant_uuid:
+        if not self._table.indexed_tenant or not query.tenant_uuid:
             return frozenset()
-        few = text("SELECT COUNT(*) FROM (SELECT 1 FROM commands WHERE tenant_uuid = :tenant_uuid LIMIT :most)")
-        count = connection.execute(few, {"tenant_uuid": query.tenant_uuid, "most": _SELECTIVE + 1}).scalar_one()
+        few = "SELECT COUNT(*) FROM (SELECT 1 FROM commands WHERE tenant_uuid = :tenant_uuid LIMIT :most)"
+        values = {"tenant_uuid": query.tenant_uuid, "most": _SELECTIVE + 1}
+        count = self._all(connection, Statement(few, values))[0][0]
         return frozenset({"tenant_uuid"}) if count <= _SELECTIVE else frozenset()
 
     async def count(self, query: CommandQuery) -> int:
@@ -157,17 +118,35 @@ class SqlBackend(Backend):
     def _count(self, query: CommandQuery) -> int:
         if not all(self._askable(value) for value in query.equal_to.values()):
             return 0
-        if query.session_uuid is None:
-            with self._reading() as connection:
-                sql, values = self._table.count(query)
-                return int(connection.execute(text(sql), values).scalar_one())
-        # The session stands in the context: every row that the other filters leave is looked at, page by page.
+        if query.session_uuid is not None:
+            return self._count_pages(query)
+        if self._version() is not None and (query.equal_to or query.before is not None or query.after is not None):
+            return self._count_stretches(query)
+        with self._reading() as connection:
+            return int(self._all(connection, self._table.count(query))[0][0])
+
+    def _count_pages(self, query: CommandQuery) -> int:
+        """The session stands in the context: every row that the other filters leave is looked at, page by page."""
         total, key = 0, None
         while True:
-            found = self._page(query, key, _SPOOL_ROWS)
+            found = self._page(query, key, 5 * _PAGE_ROWS)
             total += len(found.rows)
             if (key := found.next_key) is None:
                 return total
+
+    def _count_stretches(self, query: CommandQuery) -> int:
+        """Where no index serves, all rows are looked at, in reads that are short: a long one locks writers out."""
+        sql, values = self._table.count_of(query)
+        total: int = 0
+        low = INT64_MIN
+        while True:
+            with self._reading() as connection:
+                statement = Statement(sql, values | {"low": low, "limit": SPOOL_ROWS})
+                last, looked_at, fit = self._all(connection, statement)[0]
+            total += fit
+            if looked_at < SPOOL_ROWS or last == INT64_MAX:
+                return total
+            low = last + 1
 
     # Writing
 
@@ -253,9 +232,8 @@ class SqlBackend(Backend):
         return name.replace("\0", "\ufffd") if self._table.dialect == "postgresql" else name
 
     def _registers(self, connection: Connection) -> bool:
-        if not self._has_registers:
-            self._has_registers = exists(connection, self._table.dialect, "commandstore_registers")
-        return self._has_registers
+        # Not remembered: what a transaction made is gone again when it is rolled back.
+        return exists(connection, self._table.dialect, "commandstore_registers")
 
     async def register_swap(self, name: str, value: bytes | None, *, expected: str | None, token: str) -> bool:
         return await self.drive.call(self._register_swap, name, value, expected, token)
@@ -264,8 +242,7 @@ class SqlBackend(Backend):
         key = {"name": self._register_key(name)}
         with self._writing() as connection:
             if not self._registers(connection):
-                connection.execute(text(layout.REGISTERS[self._table.dialect]))
-                self._has_registers = True
+                self._make_registers(connection)
             self._lock_register(connection, key["name"])
             found = self._register(connection, name)
             if (found.token if found else None) != expected:
@@ -276,107 +253,11 @@ class SqlBackend(Backend):
                 connection.execute(insert, key | {"value": value, "token": token})
             return True
 
+    def _make_registers(self, connection: Connection) -> None:
+        connection.execute(text(layout.REGISTERS[self._table.dialect]))
+
     def _lock_register(self, connection: Connection, name: str) -> None:
         """From here to the end of the transaction, nobody else swaps this register."""
-
-    # What is new: Capability.SEQUENCE
-
-    async def feed(self, query: CommandQuery, window: Window, after: Key | None, limit: int) -> Slice:
-        return await self.drive.call(self._feed, query, window, after, limit)
-
-    def _feed(self, query: CommandQuery, window: Window, after: Key | None, limit: int) -> Slice:
-        if not all(self._askable(value) for value in query.equal_to.values()):
-            return Slice([], None)
-        spool = self._spooled(query, window)
-        wanted = spool.after(after, limit)
-        rows: list[Row] = []
-        size = 0
-        for chunk in _chunked(wanted, _FETCH):
-            if size >= PAGE_BYTES:
-                break
-            with self._reading() as connection:
-                found = {raw[0]: raw for raw in self._by_ids(connection, [row_id for _, row_id in chunk])}
-            for key in chunk:
-                raw = found.get(key[1])
-                if raw is not None:  # else it was deleted since the window was opened
-                    row = layout.row_of(raw, feed=True)._replace(key=key)
-                    size += _size(row)
-                    if _in_session(row, query):
-                        rows.append(row)
-            after = chunk[-1]
-        return Slice(rows, after if wanted and (len(wanted) == limit or after != wanted[-1]) else None)
-
-    def _spooled(self, query: CommandQuery, window: Window) -> Spool:
-        """The order of a window; made once a walk."""
-        what = (query, window)
-        if self._spool is not None and self._spool[0] == what:
-            return self._spool[1]
-        self._drop_spool()
-        spool = Spool()
-        self._spool = (what, spool)
-        sql, values = self._table.order_of(query)
-        low = window.low
-        while True:
-            with self._reading() as connection:
-                stretch = connection.execute(
-                    text(sql), values | {"low": low, "high": window.high, "limit": _SPOOL_ROWS}
-                ).fetchall()
-            spool.add((time, row_id) for time, row_id, matches in stretch if matches)
-            if len(stretch) < _SPOOL_ROWS:
-                spool.sort()
-                return spool
-            low = stretch[-1][1]
-
-    def _drop_spool(self) -> None:
-        if self._spool is not None:
-            self._spool[1].close()
-            self._spool = None
-
-    async def feed_end(self) -> None:
-        await self.drive.call(self._drop_spool)
-
-    async def feed_again(self, keys: Sequence[Key]) -> list[Row | None]:
-        return await self.drive.call(self._feed_again, keys)
-
-    def _feed_again(self, keys: Sequence[Key]) -> list[Row | None]:
-        ids = [key[-1] for key in keys]
-        rows: dict[Any, Row] = {}
-        for chunk in _chunked(ids, _FETCH):
-            with self._reading() as connection:
-                rows |= {raw[0]: layout.row_of(raw, feed=True) for raw in self._by_ids(connection, chunk)}
-        return [rows.get(row_id) for row_id in ids]
-
-    def _by_ids(self, connection: Connection, ids: Sequence[Any]) -> Sequence[Any]:
-        statement = text(self._table.by_ids())
-        if self._table.dialect == "sqlite":
-            statement = statement.bindparams(bindparam("ids", expanding=True))
-        return connection.execute(statement, {"ids": list(ids)}).fetchall()
-
-    async def sequence_state(self, anchors: Sequence[Anchor], marks: Sequence[str]) -> SequenceState | None:
-        return await self.drive.call(self._sequence_state, anchors, marks)
-
-    def _sequence_state(self, anchors: Sequence[Anchor], marks: Sequence[str]) -> SequenceState | None:
-        raise NotImplementedError
-
-    def _fitting(self, connection: Connection, anchors: Sequence[Anchor]) -> frozenset[Anchor]:
-        fits: set[Anchor] = set()
-        for chunk in _chunked(anchors, _FETCH):
-            now = {layout.anchor_of(raw) for raw in self._by_ids(connection, [anchor.id for anchor in chunk])}
-            fits.update(anchor for anchor in chunk if anchor in now)
-        return frozenset(fits)
-
-    def _horizon(self, connection: Connection) -> int:
-        return connection.execute(text("SELECT MAX(id) FROM commands")).scalar() or 0
-
-    def _anchors(self, connection: Connection, horizon: int) -> tuple[Anchor, ...]:
-        wanted = layout.gaps(horizon)
-        if not wanted:
-            return ()
-        statement = text(self._table.anchors())
-        asked = [wanted] if self._table.dialect == "postgresql" else wanted
-        rows = itertools.chain.from_iterable(connection.execute(statement, {"wanted": one}).fetchall() for one in asked)
-        found = {layout.anchor_of(raw) for raw in rows}
-        return tuple(sorted(found, key=lambda anchor: anchor.id, reverse=True))
 
 
 def exists(connection: Connection, dialect: str, table: str) -> bool:
@@ -399,28 +280,19 @@ def checked(table: Table, place: object) -> Table:
     return table
 
 
-def _streamed(connection: Connection, statement: layout.Statement) -> Iterator[Any]:
-    """Rows as they come, so that a page of large ones ends before all of them are in memory."""
-    result = connection.execution_options(stream_results=True, max_row_buffer=_FETCH).execute(
-        text(statement.sql), statement.values
-    )
-    try:
-        for part in result.partitions(_FETCH):
-            yield from part
-    finally:
-        result.close()
+def _cut(rows: list[Row], query: CommandQuery, limit: int, last: Key | None) -> Slice:
+    """A page of the rows that were read: those of the session, up to the limit.
 
-
-def _in_session(row: Row, query: CommandQuery) -> bool:
-    return query.session_uuid is None or (row.record is not None and row.record.session_uuid == query.session_uuid)
-
-
-def _size(row: Row) -> int:
-    return 0 if row.record is None else row.record.size
-
-
-def _chunked(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
-    return (items[start : start + size] for start in range(0, len(items), size))
+    Args:
+        rows: what was read.
+        query: has the session.
+        limit: of the page.
+        last: up to where was read; None: to the end.
+    """
+    fit = [row for row in rows if in_session(row, query)]
+    if len(fit) > limit or (len(fit) == limit and fit[-1] is not rows[-1]):
+        return Slice(fit[:limit], fit[limit - 1].key)
+    return Slice(fit, last)
 
 
 def as_text(value: Any) -> str:

