@@ -208,7 +208,7 @@ def encode(command: Command) -> Record:
             command.data_bytes,
             command.req_ctx,
         )
-    except UnicodeEncodeError as error:  # only a command made by model_construct gets here
+    except UnicodeEncodeError as error:
         raise InvalidCommand(
             f"command {uuid!a} holds a lone surrogate, which UTF-8 can't", command_uuid=uuid
         ) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
@@ -71,6 +72,7 @@ def _folded(name: str) -> str:
 
 _CONTEXT_FIELDS = {_folded(name): name for name in RequestContext.model_fields if name != "extra"}
 _SESSION = _folded("sender_session_uuid")
+_ESCAPED_LETTER = re.compile(r"\\u00[4-7]")
 
 
 def _without_surrogates(text: str) -> str:
@@ -94,7 +96,7 @@ def _context_object(req_ctx: str) -> dict[str, Any] | None:
 def session_of(req_ctx: str) -> str:
     """The session uuid in the text of a request context; ``""`` where there is none or the text isn't a JSON object."""
     # Nine contexts in ten have no session or are empty: a look at the text is cheaper than parsing it.
-    if not req_ctx or "session" not in req_ctx.lower():
+    if not req_ctx or ("session" not in req_ctx.lower() and not _ESCAPED_LETTER.search(req_ctx)):
         return ""
     session = ""
     for key, value in (_context_object(req_ctx) or {}).items():
@@ -118,7 +120,7 @@ class Command(BaseModel):
         req_ctx: the request context as the raw JSON text that it came as, byte for byte, up to 16 MiB; ``""`` for none.
 
     Raises:
-        InvalidCommand: a field has the wrong type, or text holds a lone surrogate. Sizes are checked when the command
+        InvalidCommand: a field has the wrong type. Sizes, and text that UTF-8 can't hold, are checked when the command
             is stored.
     """
 

@@ -219,7 +219,7 @@ class StoreCore:
         fates: list[Any] = [None] * len(records)
         # The first command of each uuid goes first; the second meets it as one that is there; and so on.
         waiting = list(range(len(records)))
-        first: dict[str, Record] = {}
+        first: dict[str, int] = {}
         while waiting:
             chosen: dict[str, int] = {}
             later: list[int] = []
@@ -240,10 +240,10 @@ class StoreCore:
                     raise
                 for index, fate in zip(chunk, found, strict=True):
                     record = records[index]
-                    before = first.setdefault(record.command_uuid, record)
-                    if settle == self._compare and fate is Fate.CREATED and before is not record:
+                    before = first.setdefault(record.command_uuid, index)
+                    if settle == self._compare and fate is Fate.CREATED and before != index:
                         # Nothing was written, so a repeated uuid is compared with the one that would have been.
-                        fates[index] = Fate.DUPLICATE if before.digest == record.digest else Fate.CONFLICTING
+                        fates[index] = Fate.DUPLICATE if records[before].digest == record.digest else Fate.CONFLICTING
                     else:
                         fates[index] = fate
             waiting = later

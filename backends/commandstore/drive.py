@@ -16,7 +16,7 @@ import contextvars
 import threading
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any, ClassVar, ParamSpec, TypeVar
 
@@ -127,14 +127,15 @@ class BlockingDrive(Drive):
     async def gather(self, jobs: Sequence[Job[T]], limit: int) -> list[T]:
         if len(jobs) <= 1 or limit <= 1 or _gathered.get():
             return [run(job()) for job in jobs]
-        stop = _Stop()
+        stop, flight = _Stop(), _Flight()
         results: list[Any] = [None] * len(jobs)
 
         def at(index: int) -> Callable[[], None]:
             def work() -> None:
-                _gathered.set(True)
-                self.check()
-                results[index] = run(jobs[index]())
+                with flight:
+                    _gathered.set(True)
+                    self.check()
+                    results[index] = run(jobs[index]())
 
             return work
 
@@ -150,7 +151,7 @@ class BlockingDrive(Drive):
                     error = error or _first_error(finished)
             except BaseException:
                 stop.set()
-                wait(running)
+                flight.join()
                 raise
             if error is not None:
                 raise error
@@ -167,32 +168,45 @@ class BlockingDrive(Drive):
             while (item := await produce()) is not None:
                 await done(item, run(work(item)))
             return
-        stop = _Stop()
+        stop, flight = _Stop(), _Flight()
         flying: deque[tuple[T, Future[R]]] = deque()
         # Threads of its own: a job here may gather, and must not wait for the pool that it occupies.
         with stop, ThreadPoolExecutor(limit, "commandstore-pipeline") as pool:
 
+            def worked(item: T) -> R:
+                with flight:
+                    self.check()
+                    return run(work(item))
+
             def start(item: T) -> None:
                 context = contextvars.copy_context()
-                flying.append((item, pool.submit(context.run, lambda: run(work(item)))))
+                flying.append((item, pool.submit(context.run, worked, item)))
+
+            landing = False
 
             async def land() -> None:
-                item, future = flying.popleft()
-                await done(item, future.result())
+                nonlocal landing
+                item, future = flying[0]
+                result = future.result()  # where it fails, the item stays the first, and nothing behind it lands
+                landing = True
+                await done(item, result)
+                landing = False
+                flying.popleft()
 
             try:
                 while (item := await produce()) is not None:
                     start(item)
-                    while flying and (len(flying) >= limit or flying[0][1].done()):
+                    while flying and (len(flying) >= limit or flying[0][1].done() or _any_failed(flying)):
                         await land()
                 while flying:
                     await land()
             except BaseException as failure:
                 if not isinstance(failure, Exception):
                     stop.set()
+                    flight.join()
                 wait([future for _, future in flying])
-                # What comes before the failure landed already, unless the failure came from produce or an interrupt.
-                while flying and flying[0][1].exception() is None:
+                # What comes before a failure of produce or an interrupt; nothing once done itself has failed.
+                while not landing and flying and flying[0][1].exception() is None:
                     await land()
                 raise
 
@@ -226,6 +240,30 @@ class _Stop(threading.Event):
 
     def __exit__(self, *_: object) -> None:
         _stop.reset(self._token)
+
+
+class _Flight:
+    """How many jobs are running, as they say themselves.
+
+    An interrupt may fall between the start of a thread and the moment when anybody (the pool included) knows of it.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._running = 0
+
+    def __enter__(self) -> None:
+        with self._changed:
+            self._running += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._changed:
+            self._running -= 1
+            self._changed.notify_all()
+
+    def join(self) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: not self._running)
 
 
 def _first_error(finished: set[Future[None]]) -> Exception | None:
@@ -278,15 +316,22 @@ class AsyncDrive(Drive):
     ) -> None:
         flying: deque[tuple[T, asyncio.Task[R]]] = deque()
 
+        landing = False
+
         async def land() -> None:
-            item, task = flying.popleft()
-            await done(item, await task)
+            nonlocal landing
+            item, task = flying[0]
+            result = await task  # where it fails, the item stays the first, and nothing behind it lands
+            landing = True
+            await done(item, result)
+            landing = False
+            flying.popleft()
 
         try:
             while (item := await produce()) is not None:
                 flying.append((item, asyncio.ensure_future(work(item))))
                 await asyncio.sleep(0)  # let it send its request before the next item is produced
-                while flying and (len(flying) >= limit or flying[0][1].done()):
+                while flying and (len(flying) >= limit or flying[0][1].done() or _any_failed(flying)):
                     await land()
             while flying:
                 await land()
@@ -297,10 +342,11 @@ class AsyncDrive(Drive):
                     task.cancel()
             if tasks:
                 await asyncio.wait(tasks)
-            while flying and not flying[0][1].cancelled() and flying[0][1].exception() is None:
+            # What comes before a failure of produce or a cancellation; nothing once done itself has failed.
+            while not landing and flying and not _failed(flying[0][1]):
                 await land()
-            for task in (task for _, task in flying if not task.cancelled()):
-                task.exception()  # looked at, so that asyncio doesn't report it as never retrieved
+            for task in tasks:
+                _failed(task)  # looked at, so that asyncio doesn't report an error as never retrieved
             raise
 
     async def sleep(self, seconds: float) -> None:
@@ -310,12 +356,14 @@ class AsyncDrive(Drive):
         self._thread = self._thread or ThreadPoolExecutor(1, "commandstore-blocking")
         context = contextvars.copy_context()
         future = self._thread.submit(context.run, lambda: function(*args, **kwargs))
+        running = asyncio.wrap_future(future)
         try:
-            return await asyncio.shield(asyncio.wrap_future(future))
+            return await asyncio.shield(running)
         except asyncio.CancelledError:
             # The thread can't be cancelled; wait for it, so that nothing runs on behind a caller that has gone.
             if not future.cancel():
-                await asyncio.wait([asyncio.wrap_future(future)])
+                await asyncio.wait([running])
+                _failed(running)  # looked at: nobody will ask for it any more
             raise
 
     def check(self) -> None:
@@ -330,6 +378,14 @@ class AsyncDrive(Drive):
         if thread is not None:
             thread.shutdown()
         self._loop = None
+
+
+def _failed(future: Future[Any] | asyncio.Future[Any]) -> bool:
+    return future.done() and (future.cancelled() or future.exception() is not None)
+
+
+def _any_failed(flying: Iterable[tuple[Any, Future[Any] | asyncio.Future[Any]]]) -> bool:
+    return any(_failed(future) for _, future in flying)
 
 
 async def _join(tasks: list[asyncio.Future[None]]) -> None:

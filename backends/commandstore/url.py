@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -13,6 +14,8 @@ from commandstore.errors import ConfigurationError
 
 __all__ = ["StoreUrl", "redact"]
 
+# A host with its port, and then options: what a URL with '@' in an option looks like. Anything else has a password.
+_PLAIN = re.compile(r"[^:]*(:[0-9]+)?(/[^?]*)?\?[^@]*=")
 _SECRET = ("password", "secret", "token", "key", "sslpassword")
 
 
@@ -22,17 +25,19 @@ class StoreUrl:
 
     Attributes:
         scheme: which backend, lower case.
-        host: what stands between ``//`` and the path, user and password included, as it was written.
+        host: what stands between ``//`` and the path, user and password included, as it was written: not to be shown.
         path: decoded, without the first ``/``: ``sqlite:///app.db`` has ``app.db``, ``sqlite:////a/b`` has ``/a/b``.
         options: what stands behind ``?``, decoded; a name given twice is an error.
-        text: the whole URL as it was given. May hold a password: not in the repr.
+        text: the whole URL as it was given.
+
+    ``str`` and ``repr`` show it without passwords.
     """
 
     scheme: str
     host: str
     path: str
-    options: dict[str, str] = field(default_factory=dict, repr=False)
-    text: str = field(default="", repr=False)
+    options: dict[str, str] = field(default_factory=dict)
+    text: str = ""
 
     @classmethod
     def parse(cls, text: str) -> StoreUrl:
@@ -41,11 +46,15 @@ class StoreUrl:
         Raises:
             ConfigurationError: it isn't one.
         """
+        # Python's own messages quote parts of the URL, and a password could stand there.
         try:
             parts = urlsplit(text)
+        except ValueError:
+            raise ConfigurationError(f"{redact(text)!r} is not a store URL: its host can't be read") from None
+        try:
             pairs = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
-        except ValueError as error:
-            raise ConfigurationError(f"{redact(text)!r} is not a store URL: {error}") from None
+        except ValueError:
+            raise ConfigurationError(f"{redact(text)!r} is not a store URL: write options as ?name=value&...") from None
         if not parts.scheme or "://" not in text:
             raise ConfigurationError(
                 f"{redact(text)!r} is not a store URL; write it as sqlite:///app.db or dynamodb://TABLE"
@@ -72,11 +81,17 @@ class StoreUrl:
     def __str__(self) -> str:
         return redact(self.text)
 
+    def __repr__(self) -> str:
+        return f"StoreUrl({self})"
+
 
 def redact(text: str) -> str:
     """The URL without passwords: neither between ``:`` and ``@`` nor in an option whose name speaks of a secret."""
     head, mark, query = text.partition("?")
     scheme, slashes, rest = head.partition("://")
+    if "@" in query and "@" not in rest and not _PLAIN.match(f"{rest}?{query}"):
+        # A password with '?' in it makes no URL, but mustn't be shown when that is said.
+        rest, mark, query = f"{rest}?{query}", "", ""
     # Up to the last '@' before the path, so that a password with '@' or '/' in it is covered too.
     user, at, host = rest.rpartition("@")
     if at:

@@ -1,0 +1,110 @@
+"""Store URLs, and that no password is ever shown."""
+
+import traceback
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from commandstore import ConfigurationError
+from commandstore.url import StoreUrl, redact
+
+SECRET = "s3cr3t"
+# Something before and after the word that is looked for, so that it may be cut anywhere.
+PASSWORDS = st.builds(lambda a, b: f"{a}{SECRET}{b}", st.text(max_size=6), st.text(max_size=6))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("memory://", ("memory", "", "", {})),
+        ("memory://name", ("memory", "name", "", {})),
+        ("sqlite:///app.db", ("sqlite", "", "app.db", {})),
+        ("sqlite:////var/lib/app.db", ("sqlite", "", "/var/lib/app.db", {})),
+        ("sqlite:///with%20space%23.db", ("sqlite", "", "with space#.db", {})),
+        ("DynamoDB://Table?region=eu-central-1", ("dynamodb", "Table", "", {"region": "eu-central-1"})),
+        (
+            "dynamodb://t?endpoint_url=http://127.0.0.1:4566&region=",
+            ("dynamodb", "t", "", {"endpoint_url": "http://127.0.0.1:4566", "region": ""}),
+        ),
+        ("postgresql://u:p%40@h:5432/db", ("postgresql", "u:p%40@h:5432", "db", {})),
+        ("x://h/p?a=b%26c+d", ("x", "h", "p", {"a": "b&c d"})),
+    ],
+)
+def test_a_url_is_taken_apart(text: str, expected: tuple[str, str, str, dict[str, str]]) -> None:
+    url = StoreUrl.parse(text)
+    assert (url.scheme, url.host, url.path, url.options) == expected
+    assert url.text == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "app.db",
+        "sqlite:app.db",
+        "://x",
+        "/abs/app.db",
+        "x://h?a",
+        "x://h?a=1&a=2",
+        "x://h#f",
+        "x://[h",
+        "C:\\app.db",
+    ],
+)
+def test_what_is_no_store_url_is_a_configuration_error(text: str) -> None:
+    with pytest.raises(ConfigurationError):
+        StoreUrl.parse(text)
+
+
+def test_an_unknown_option_is_named_with_those_there_are() -> None:
+    url = StoreUrl.parse("x://h?a=1&b=2")
+    assert url.only({"a", "b"}) == {"a": "1", "b": "2"}
+    with pytest.raises(ConfigurationError, match="'b' in the URL; there are: a, c"):
+        url.only({"c", "a"})
+    with pytest.raises(ConfigurationError, match="there are: none"):
+        url.only(())
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("postgresql://u:pw@h:5432/db?sslmode=require", "postgresql://u:***@h:5432/db?sslmode=require"),
+        ("postgresql://u@h/db", "postgresql://u@h/db"),
+        ("postgresql://h:5432/db", "postgresql://h:5432/db"),
+        ("postgresql://u:p@ss/w@h/db", "postgresql://u:***@h/db"),
+        ("postgresql://h/db?user=u&password=pw&sslpassword=x", "postgresql://h/db?user=u&password=***&sslpassword=***"),
+        ("x://h?SECRET_TOKEN=a&aws_secret_access_key=b&c", "x://h?SECRET_TOKEN=***&aws_secret_access_key=***&c"),
+        ("postgresql://h:5432/db?options=a@b", "postgresql://h:5432/db?options=a@b"),
+        ("sqlite:///app.db", "sqlite:///app.db"),
+        ("not a url", "not a url"),
+    ],
+)
+def test_a_url_is_shown_without_its_secrets(text: str, shown: str) -> None:
+    assert redact(text) == shown
+
+
+@given(PASSWORDS)
+def test_a_password_before_the_host_is_never_shown(password: str) -> None:
+    _never_shown(f"postgresql://user:{password}@host:5432/db?sslmode=require")
+
+
+@given(PASSWORDS)
+def test_a_password_without_a_user_is_never_shown(password: str) -> None:
+    _never_shown(f"postgresql://:{password}@host/db")
+
+
+@given(st.text(st.characters(exclude_characters="&"), max_size=6), st.sampled_from(["password", "secret_key", "Token"]))
+def test_a_password_in_an_option_is_never_shown(around: str, name: str) -> None:
+    _never_shown(f"postgresql://host/db?a=1&{name}={around}{SECRET}{around}&b=2")
+
+
+def _never_shown(text: str) -> None:
+    assert SECRET not in redact(text)
+    try:
+        url = StoreUrl.parse(text)
+    except ConfigurationError as error:  # most of these are no URLs
+        assert SECRET not in "".join(traceback.format_exception(error, limit=0))  # noqa: PT017
+    else:
+        assert SECRET not in str(url)
+        assert SECRET not in repr(url)
