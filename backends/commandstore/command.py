@@ -72,6 +72,7 @@ def _folded(name: str) -> str:
 
 _CONTEXT_FIELDS = {_folded(name): name for name in RequestContext.model_fields if name != "extra"}
 _SESSION = _folded("sender_session_uuid")
+_LONGEST_SESSION = len("__sender__session__uuid__")
 _ESCAPED_LETTER = re.compile(r"\\u00[4-7]")
 
 
@@ -100,7 +101,8 @@ def session_of(req_ctx: str) -> str:
         return ""
     session = ""
     for key, value in (_context_object(req_ctx) or {}).items():
-        if _folded(key) == _SESSION and isinstance(value, str):
+        # Most keys are too short or too long to be it, and that is cheaper to see.
+        if len(_SESSION) <= len(key) <= _LONGEST_SESSION and _folded(key) == _SESSION and isinstance(value, str):
             session = value
     return session if session.isascii() else _without_surrogates(session)
 

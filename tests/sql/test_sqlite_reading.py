@@ -160,6 +160,23 @@ def test_all_rows_of_a_page_may_be_gone_before_they_are_read(generation, events,
         assert found[-7:] == [f"plain-{n}" for n in range(3, 10)]
 
 
+@each_table
+def test_a_row_that_is_altered_while_its_page_is_read_is_listed_once(generation, events, path, monkeypatch):
+    database(path, generation, GOOD, events=events)
+    with reader(path) as store:
+        backend = type(store.core.backend)
+        by_ids = backend._by_ids
+
+        def alter_first(self, connection, ids):
+            with closing(sqlite3.connect(path, isolation_level=None)) as app:
+                app.execute("UPDATE commands SET created_at = ? WHERE uuid = 'plain-0'", [NANOS + 99])
+            return by_ids(self, connection, ids)
+
+        monkeypatch.setattr(backend, "_by_ids", alter_first)
+        found = [c.command_uuid for c in walk(store, 4)[0]]
+        assert sorted(found) == [f"plain-{n}" for n in range(10)]
+
+
 def test_a_uuid_that_stands_twice_is_listed_twice_and_got_once(path):
     rows = [{"uuid": "twice", "created_at": 5, "domain": name} for name in ("first", "second", "third")]
     database(path, "A", rows)

@@ -102,33 +102,16 @@ def test_root_and_the_owner_read_a_closed_database_and_the_application_goes_on(u
 def test_a_reader_who_stays_while_the_application_closes_does_not_lock_it_out(open_folder):
     path = made_by_app(open_folder / "app.db")
 
-    def application():
-        with closing(sqlite3.connect(path, isolation_level=None)) as app:
-            app.execute("INSERT INTO commands (uuid, created_at) VALUES ('in the log', 1)")
-            wait_for_parent()
-
-    def stay():
+    def read():
         with reader(path) as store:
-            wait_for_parent()
-            return store.total()
+            before = store.total()
+            wait_for_parent()  # the application closes the database
+            return before, store.total()
 
-    def read_and_close():
-        # The application ends in between: `meanwhile` of the reader comes after its own.
-        pass
-
-    as_user(APP, application, meanwhile=read_and_close)
-    # Open, read, let the application open and close, read again, close.
-    script = []
-
-    def both():
-        with closing(sqlite3.connect(path, isolation_level=None)) as app:
-            app.execute("INSERT INTO commands (uuid, created_at) VALUES ('once more', 1)")
-            wait_for_parent()
-            script.append("closing")
-
-    as_user(APP, both, meanwhile=lambda: script.append(as_user(READER, stay, meanwhile=lambda: None)))
-    assert script == [len(GOOD) + 2]
+    assert side_by_side(lambda: writing_application(path), read) == (len(GOOD) + 1, len(GOOD) + 1)
+    assert {file.stat().st_uid for file in open_folder.iterdir()} == {APP}
     app_writes(path)
+    assert beside(path) == {""}
 
 
 def test_files_that_were_made_in_the_moment_between_look_and_read_are_named(open_folder, monkeypatch):
@@ -139,22 +122,22 @@ def test_files_that_were_made_in_the_moment_between_look_and_read_are_named(open
         wait_for_parent()  # the application closes the database just now
         return connect(where, mode)
 
-    def application():
-        with closing(sqlite3.connect(path, isolation_level=None)) as app:
-            app.execute("INSERT INTO commands (uuid, created_at) VALUES ('in the log', 1)")
-            wait_for_parent()
-
     def read():
         monkeypatch.setattr(sqlite_backend, "connect", late)
         return count(path)
 
-    # Two children in turn: the reader looks while the application has it open, and reads when it has gone.
     with pytest.raises(AccessDenied, match=f"now belong to user id {READER}: give them to user id {APP}"):
-        nested(application, read)
+        side_by_side(lambda: writing_application(path), read)
 
 
-def nested(application, read):
-    """Start the application, let the reader look, end the application, let the reader go on."""
+def writing_application(path):
+    with closing(sqlite3.connect(path, isolation_level=None)) as app:
+        app.execute("INSERT INTO commands (uuid, created_at) VALUES ('in the log', 1)")
+        wait_for_parent()
+
+
+def side_by_side(application, read):
+    """Start the application, let the reader look, end the application, let the reader go on: what it returns."""
     application_in, reader_done = os.pipe()
     app_ready, app_out = os.pipe()
     child = os.fork()
@@ -174,7 +157,7 @@ def nested(application, read):
         os.waitpid(child, 0)
 
     try:
-        as_user(READER, read, meanwhile=end_application)
+        return as_user(READER, read, meanwhile=end_application)
     finally:
         for descriptor in (application_in, reader_done, app_ready, app_out):
             os.close(descriptor)

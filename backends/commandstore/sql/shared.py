@@ -46,7 +46,7 @@ class SqlBackend(SequenceBackend):
 
     def _found(self, connection: Connection, uuids: Sequence[str]) -> dict[str, Record | CorruptRecord]:
         found: dict[str, Record | CorruptRecord] = {}
-        for chunk in chunked([uuid for uuid in uuids if self._askable(uuid)], 500):
+        for chunk in chunked([uuid for uuid in uuids if self._table.holds(uuid)], 500):
             for raw in self._all(connection, self._table.by_uuids(chunk)):
                 record = record_of(raw)
                 if record.command_uuid is not None:
@@ -58,7 +58,7 @@ class SqlBackend(SequenceBackend):
         return await self.drive.call(self._page, query, after, limit)
 
     def _page(self, query: CommandQuery, after: Key | None, limit: int) -> Slice:
-        if not all(self._askable(value) for value in query.equal_to.values()):
+        if not self._matchable(query):
             return Slice([], None)
         version = self._version()
         if version is not None:
@@ -116,7 +116,7 @@ class SqlBackend(SequenceBackend):
         return await self.drive.call(self._count, query)
 
     def _count(self, query: CommandQuery) -> int:
-        if not all(self._askable(value) for value in query.equal_to.values()):
+        if not self._matchable(query):
             return 0
         if query.session_uuid is not None:
             return self._count_pages(query)
@@ -197,7 +197,7 @@ class SqlBackend(SequenceBackend):
         return await self.drive.call(self._remove, command_uuid)
 
     def _remove(self, command_uuid: str) -> bool:
-        if not self._askable(command_uuid):
+        if not self._table.holds(command_uuid):
             return False
         with self._writing() as connection:
             done = connection.execute(text("DELETE FROM commands WHERE uuid = :uuid"), {"uuid": command_uuid})
