@@ -275,7 +275,7 @@ def test_an_application_that_is_upgraded_between_runs_goes_on(path):
 
 
 def test_an_encrypted_source_is_copied_plain(path):
-    pytest.importorskip("cryptography")
+    pytest.importorskip("cryptography", reason="the extra `crypto` is not installed")
     from commandstore import CryptoService  # noqa: PLC0415
 
     with open_store(f"sqlite:///{path}", create=True, crypto=CryptoService(b"k" * 32)) as store:
