@@ -1,5 +1,6 @@
 """Engines for the tests that ask for them: started once, at the first use, and stopped at the end of the run."""
 
+import signal
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -13,6 +14,13 @@ from commandstore.testing.engines import (
     Postgres,
     engines_required,
 )
+
+
+def pytest_configure() -> None:
+    # A shell starts its background jobs with SIGINT ignored, and what they start ignores it too: every test of Ctrl-C
+    # would then wait for an interrupt that never comes.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _running(engine: Engine) -> Iterator[Engine]:

@@ -114,14 +114,18 @@ def digest_of(pieces: Iterable[bytes]) -> bytes:
 def _int64(uuid: str, name: str, value: int) -> None:
     if not INT64_MIN <= value <= INT64_MAX:
         raise InvalidCommand(
-            f"command {uuid!a}: {name} is outside of the 64-bit integers; comby's columns hold an int64",
+            f"command {_shown(uuid)}: {name} is outside of the 64-bit integers; comby's columns hold an int64",
             command_uuid=uuid,
         )
 
 
+def _shown(uuid: str) -> str:
+    """A uuid in a message: whoever broke its limit must not break the message too."""
+    return ascii(uuid) if len(uuid) <= MAX_UUID_BYTES else f"{uuid[:60]!a}... (cut)"
+
+
 def _too_long(uuid: str, name: str, limit: int) -> InvalidCommand:
-    shown = ascii(uuid) if len(uuid) <= MAX_UUID_BYTES else f"{uuid[:60]!a}... (cut)"
-    return InvalidCommand(f"command {shown}: {name} is longer than {limit:,} bytes in UTF-8", command_uuid=uuid)
+    return InvalidCommand(f"command {_shown(uuid)}: {name} is longer than {limit:,} bytes in UTF-8", command_uuid=uuid)
 
 
 def plain_record(
@@ -181,7 +185,7 @@ def check(record: Record) -> Record:
             raise _too_long(uuid, name, limit)
     if len(record.data) > MAX_PAYLOAD_BYTES:
         raise InvalidCommand(
-            f"command {uuid!a}: data_bytes has {len(record.data):,} bytes; the limit is {MAX_PAYLOAD_BYTES:,}",
+            f"command {_shown(uuid)}: data_bytes has {len(record.data):,} bytes; the limit is {MAX_PAYLOAD_BYTES:,}",
             command_uuid=uuid,
         )
     return record
@@ -210,7 +214,7 @@ def encode(command: Command) -> Record:
         )
     except UnicodeEncodeError as error:
         raise InvalidCommand(
-            f"command {uuid!a} holds a lone surrogate, which UTF-8 can't", command_uuid=uuid
+            f"command {_shown(uuid)} holds a lone surrogate, which UTF-8 can't", command_uuid=uuid
         ) from error
     return check(record)
 

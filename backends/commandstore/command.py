@@ -243,6 +243,14 @@ class CommandQuery:
             if (value := getattr(self, name)) is not None
         }
 
+    def matches(self, item: Any) -> bool:
+        """Whether a command (or a record) passes the filters."""
+        if self.after is not None and item.created_at <= self.after:
+            return False
+        if self.before is not None and item.created_at >= self.before:
+            return False
+        return all(getattr(item, name) == value for name, value in self.equal_to.items())
+
     def canonical(self) -> dict[str, str | int]:
         """The filters that are set, by name, without the order: what a checkpoint is kept for."""
         skip = {"order_by", "ascending"}

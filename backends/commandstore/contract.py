@@ -1,10 +1,10 @@
 """What a store author writes: a :class:`Backend`, some ten primitives, and the laws that each keeps.
 
 Everything else (options, validation, read-only, encryption, create_many, lists with an offset, cursors, scan, info) is
-written once, in ``store.py``, over these. ``commandstore.testing`` says when a backend is right.
+written once, in ``core.py``, over these. ``commandstore.testing`` says when a backend is right.
 
 All primitives are coroutines. Under a blocking store they must never really suspend: what they await is the client
-that the backend made to fit its drive (``drive.py`` has the rules). They return plain values: no iterator, body or
+that the backend made to fit its drive (``drive/`` has the rules). They return plain values: no iterator, body or
 cursor of an SDK leaves a backend, and no error of an SDK leaves it untranslated.
 """
 
@@ -107,7 +107,7 @@ class Register(NamedTuple):
 
 
 class Anchor(NamedTuple):
-    """A row that was there: its id, its uuid (None: unreadable) and the first bytes of its digest, in hex."""
+    """A row that was there: its id, its uuid (None: unreadable or long) and the first bytes of its digest, in hex."""
 
     id: int
     command_uuid: str | None
@@ -206,7 +206,8 @@ class Backend(ABC):
             Retries happen inside.
 
         Raises:
-            StoreUnavailable: a fate is unknown after all retries; ``outcomes`` has what is known.
+            CommandStoreError: a fate is unknown (``StoreUnavailable`` after all retries, ``AccessDenied``...);
+                ``outcomes`` has what is known.
         """
 
     @abstractmethod

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from commandstore.command import BatchResult, Command
     from commandstore.contract import Outcome
-    from commandstore.core import Fate
+    from commandstore.records import Fate
     from commandstore.replication.report import SyncReport
 
 __all__ = [
@@ -60,7 +60,19 @@ __all__ = [
 
 
 class CommandStoreError(Exception):
-    """The root: catches whatever this library raises on purpose."""
+    """The root: catches whatever this library raises on purpose.
+
+    What was done before an error is worth knowing whatever the error was, so every one can carry it:
+
+    Attributes:
+        outcomes: of an insert that ended so: what is known for each record, None where nothing is.
+        fates: the same, as the facade counts them (duplicate or conflicting told apart).
+        result: of a ``create_many`` that ended so: the commands whose fate is known.
+    """
+
+    outcomes: Sequence[Outcome | None] | None = None
+    fates: Sequence[Fate | CommandStoreError | None] = ()
+    result: BatchResult | None = None
 
     def __init__(self, message: str, **attributes: Any) -> None:
         super().__init__(message)
@@ -144,15 +156,7 @@ class Unsupported(CommandStoreError, NotImplementedError):
 
 
 class StoreUnavailable(CommandStoreError, ConnectionError):
-    """The store did not answer, or not in time, after all retries. The same call may succeed later.
-
-    Attributes:
-        outcomes: of an insert that ended so: what is known for each record, None where nothing is.
-        fates: the same, as the facade counts them (duplicate or conflicting told apart).
-        result: of a ``create_many`` that ended so: the commands whose fate is known.
-    """
-
-    fates: Sequence[Fate | CommandStoreError | None] = ()
+    """The store did not answer, or not in time, after all retries. The same call may succeed later."""
 
     def __init__(
         self,

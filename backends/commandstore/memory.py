@@ -69,7 +69,7 @@ class MemoryBackend(Backend):
             rows: list[Row] = []
             for index in range(start, end, step):
                 record = self._records[order[index][1]][0]
-                if _matches(record, query):
+                if query.matches(record):
                     if len(rows) == limit:
                         return Slice(rows, rows[-1].key)
                     rows.append(Row(order[index], record))
@@ -77,7 +77,7 @@ class MemoryBackend(Backend):
 
     async def count(self, query: CommandQuery) -> int:
         with self._lock:
-            return sum(_matches(record, query) for record, _ in self._records.values())
+            return sum(query.matches(record) for record, _ in self._records.values())
 
     async def replace(self, record: Record, write_id: str) -> bool:
         with self._lock:
@@ -127,14 +127,6 @@ def _walk(order: list[tuple[int, str]], after: Key | None, *, ascending: bool) -
     return (len(order) if after is None else bisect_left(order, after)) - 1, -1, -1
 
 
-def _matches(record: Record, query: CommandQuery) -> bool:
-    if query.after is not None and record.created_at <= query.after:
-        return False
-    if query.before is not None and record.created_at >= query.before:
-        return False
-    return all(getattr(record, name) == value for name, value in query.equal_to.items())
-
-
 _named: dict[str, MemoryBackend] = {}
 
 
@@ -142,6 +134,8 @@ def from_url(url: StoreUrl) -> MemoryBackend:
     """``memory://`` is a store of its own; ``memory://NAME`` is one store for all who name it in this process."""
     if url.path or url.options:
         raise ConfigurationError("a memory store is memory:// or memory://NAME, without a path or options")
+    if "@" in url.host:  # a name is shown, and this looks like a password
+        raise ConfigurationError("a memory store is memory:// or memory://NAME, and its name has no '@'")
     if not url.host:
         return MemoryBackend()
     return _named.setdefault(url.host, MemoryBackend(url.host))

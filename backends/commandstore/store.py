@@ -86,7 +86,8 @@ class CommandStore(_Facade):
 
         Raises:
             ReadOnlyStore: the store is read-only.
-            StoreUnavailable: some fates are unknown; ``error.result`` accounts for the others. Trying the same
+            StoreUnavailable: some fates are unknown; ``error.result`` accounts for the others, as it does in every
+                other error that ends this call (``AccessDenied``). Trying the same
                 commands again is safe.
         """
         return run(self.core.create_many(commands))

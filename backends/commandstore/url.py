@@ -16,6 +16,7 @@ __all__ = ["StoreUrl", "redact"]
 
 # A host with its port, and then options: what a URL with '@' in an option looks like. Anything else has a password.
 _PLAIN = re.compile(r"[^:]*(:[0-9]+)?(/[^?]*)?\?[^@]*=")
+_IDENTIFIER = re.compile(r"[a-z_]{1,40}")
 _SECRET = ("password", "secret", "token", "key", "sslpassword")
 
 
@@ -75,8 +76,17 @@ class StoreUrl:
         for name in self.options:
             if name not in known:
                 there = ", ".join(sorted(known)) or "none"
-                raise ConfigurationError(f"{self.scheme}: unknown option {name!r} in the URL; there are: {there}")
+                named = "" if self._may_be_secret(name) else f" {name!r}"
+                raise ConfigurationError(f"{self.scheme}: unknown option{named} in the URL; there are: {there}")
         return self.options
+
+    def _may_be_secret(self, name: str) -> bool:
+        """Whether an option's name may be a piece of a password that has '?' or '&' in it."""
+        return (
+            _IDENTIFIER.fullmatch(name) is None
+            or "@" in self.text.partition("?")[2]
+            or any("password" in other.lower() for other in self.options if other != name)
+        )
 
     def __str__(self) -> str:
         return redact(self.text)

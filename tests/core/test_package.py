@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import commandstore
+import commandstore.drive
 
 SDKS = (
     "aioboto3",
@@ -26,9 +27,10 @@ SDKS = (
     "typer",
 )
 PURE = [
-    f"commandstore.{module.name}"
-    for module in pkgutil.iter_modules(commandstore.__path__)
-    if not module.ispkg and module.name != "__main__"
+    module.name
+    for package in (commandstore, commandstore.drive)
+    for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}.")
+    if not module.ispkg and not module.name.endswith("__main__")
 ]
 
 

@@ -77,6 +77,22 @@ def test_memory_is_shared_by_name_alone() -> None:
 
 
 @pytest.mark.parametrize(
+    "url",
+    [
+        "memory://user:s3cr3t@host",
+        "sqlite://user:s3cr3t@host/app.db",
+        "sqlite://s3cr3t",
+        "dynamodb://AKIA:s3cr3t",
+        "dynamodb://AKIA:s3cr3t@table",
+    ],
+)
+def test_a_password_where_none_belongs_is_refused_and_not_shown(url: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        backend_from_url(url)
+    assert "s3cr3t" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
     ("module", "url", "extra"),
     [
         ("sqlalchemy", "sqlite:///app.db", "sql"),

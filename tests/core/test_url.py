@@ -67,6 +67,24 @@ def test_an_unknown_option_is_named_with_those_there_are() -> None:
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "x://h?S3cr3t=1",
+        "x://h?with%20space=1",
+        f"x://h?{'s3cr3t' * 7}=1",
+        "x://u:p?s_cr_t=1@h",
+        "x://h?sslpassword=first&s_cr_t=1",
+        "x://h?b=s3cr3t",
+    ],
+)
+def test_an_unknown_option_that_may_be_a_piece_of_a_password_is_not_named(text: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"unknown option.*there are: sslpassword$") as caught:
+        StoreUrl.parse(text).only({"sslpassword"})
+    for piece in ("3cr3t", "s_cr_t", "space", "first"):
+        assert piece not in str(caught.value)
+
+
+@pytest.mark.parametrize(
     ("text", "shown"),
     [
         ("postgresql://u:pw@h:5432/db?sslmode=require", "postgresql://u:***@h:5432/db?sslmode=require"),

@@ -13,6 +13,7 @@ from commandstore import codec
 from commandstore.command import INT64_MAX, INT64_MIN, Command
 from commandstore.dynamodb import layout
 from commandstore.dynamodb.layout import Shards
+from commandstore.dynamodb.requests import cut, insert_statement, statement, statements_body
 from commandstore.errors import ConfigurationError, CorruptRecord
 
 INT64 = st.integers(INT64_MIN, INT64_MAX)
@@ -134,12 +135,12 @@ def test_strings_weigh_their_utf8_and_binaries_their_bytes() -> None:
 def test_a_statement_is_within_the_engines_limit_for_the_longest_table_name(inline: bool) -> None:
     record = codec.encode(Command("c", 1, tenant_uuid="t"))._replace(cipher="aes")
     names = tuple(layout.head_item(record, "w", Shards(), inline=inline))
-    assert len(layout.statement("t" * 255, names)) <= layout.STATEMENT_LIMIT
+    assert len(statement("t" * 255, names)) <= layout.STATEMENT_LIMIT
 
 
 def test_a_statement_has_a_place_for_each_parameter() -> None:
     item = layout.head_item(codec.encode(Command('it\'s "?"', 1)), "w", Shards())
-    sent = orjson.loads(layout.statements_body([layout.insert_statement("table", item)]))["Statements"][0]
+    sent = orjson.loads(statements_body([insert_statement("table", item)]))["Statements"][0]
     assert sent["Statement"].startswith("INSERT INTO \"table\" VALUE {'uuid': ?, 'part': ?, ")
     assert sent["Statement"].count("?") == len(item) == len(sent["Parameters"])
     assert sent["Parameters"] == list(item.values())
@@ -147,7 +148,7 @@ def test_a_statement_has_a_place_for_each_parameter() -> None:
 
 @given(st.lists(st.binary(max_size=30), max_size=60), st.integers(1, 5), st.integers(1, 60))
 def test_requests_are_cut_within_count_and_size_and_lose_nothing(pieces: list[bytes], count: int, size: int) -> None:
-    batches = list(layout.cut(pieces, count, size))
+    batches = list(cut(pieces, count, size))
     assert [index for batch in batches for index in batch] == list(range(len(pieces)))
     for batch in batches:
         assert 1 <= len(batch) <= count

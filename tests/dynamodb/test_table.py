@@ -75,6 +75,16 @@ def test_a_location_is_the_same_before_and_after_opening_and_has_the_region_of_t
     assert before == backend.location == f"dynamodb://{rig.table}?region=eu-west-3&endpoint_url={rig.endpoint}"
 
 
+def test_the_region_may_come_from_the_variable_of_lambda(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_REGION", "eu-west-3")
+    assert DynamoDBBackend("table").location == "dynamodb://table?region=eu-west-3"
+    with CommandStore(DynamoDBBackend("table", endpoint_url="http://127.0.0.1:1")) as store:
+        assert "region=eu-west-3" in str(store)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    assert DynamoDBBackend("table").location == "dynamodb://table?region=eu-west-1"
+    assert DynamoDBBackend("table", region="eu-west-2").location == "dynamodb://table?region=eu-west-2"
+
+
 def test_it_says_what_it_can_do() -> None:
     backend = DynamoDBBackend("table")
     assert backend.store_type == "dynamodb"

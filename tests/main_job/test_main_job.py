@@ -1,6 +1,6 @@
 """The main job, end to end: a comby database into DynamoDB by the command line, killed, run twice at once, compared.
 
-``COMMANDSTORE_MAIN_JOB=200000`` makes it the full size, as in CI; the default is a tenth of that.
+``COMMANDSTORE_MAIN_JOB=200000`` makes it the full size, by hand; the default is a tenth of that.
 """
 
 from __future__ import annotations

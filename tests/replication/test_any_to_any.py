@@ -71,9 +71,6 @@ def test_from_any_store_to_any_store(source, destination, url_of) -> None:
 @pytest.mark.parametrize("destination", KINDS)
 @pytest.mark.parametrize("source", ["sqlite", "postgresql", "dynamodb"])
 def test_from_any_store_to_any_store_on_asyncio(source, destination, url_of) -> None:
-    if "dynamodb" in {source, destination}:
-        pytest.importorskip("aioboto3", reason="the extra `async` is not installed: pip install 'commandstore[async]'")
-
     async def main() -> None:
         here = await open_async_store(url_of(source), create=True)
         there = await open_async_store(url_of(destination), create=True)

@@ -11,82 +11,19 @@ import pytest
 from commandstore import (
     AsyncCommandStore,
     Command,
-    CommandStore,
     ConfigurationError,
-    CorruptRecord,
     CryptoService,
-    InvalidCommand,
     ReadOnlyStore,
-    StoreUnavailable,
     SyncError,
     sync_async_command_store,
     sync_command_store,
 )
-from commandstore.contract import Rejected, Row, Slice
 from commandstore.drive import run
 from commandstore.memory import MemoryBackend
 from commandstore.replication.checkpoint import CheckpointRegister
 from commandstore.replication.engine import Settings, Sync
 from replication.sequence_model import SequenceModel, record
-
-
-def opened(backend=None, **options) -> CommandStore:
-    store = CommandStore(backend or MemoryBackend())
-    store.init(**options)
-    return store
-
-
-def command(number: int, created_at: int | None = None, **fields) -> Command:
-    return Command(f"c{number:04}", number if created_at is None else created_at, data_bytes=b"%d" % number, **fields)
-
-
-def filled(count: int = 10, **options) -> CommandStore:
-    store = opened(**options)
-    store.create_many([command(n) for n in range(count)])
-    return store
-
-
-def model(count: int = 0) -> SequenceModel:
-    source = SequenceModel(reuse=True)
-    for number in range(count):
-        source.add(record(f"c{number:04}", number))
-    return source
-
-
-def counts(report) -> tuple[int, int, int, int, int]:
-    assert report.read == report.copied + report.duplicates + report.conflicts + report.failed
-    return report.read, report.copied, report.duplicates, report.conflicts, report.failed
-
-
-class Picky(MemoryBackend):
-    """A destination that can't hold some commands."""
-
-    def __init__(self, refused: set[str]) -> None:
-        super().__init__()
-        self.refused = refused
-        self.order: list[str] = []
-
-    async def insert(self, records, write_id):
-        good = [r for r in records if r.command_uuid not in self.refused]
-        self.order += [r.command_uuid for r in good]
-        found = dict(zip((r.command_uuid for r in good), await super().insert(good, write_id), strict=True))
-        bad = InvalidCommand("the column can't hold it")
-        return [found.get(r.command_uuid) or Rejected(bad) for r in records]
-
-
-class Failing(MemoryBackend):
-    """A destination that stops answering after some inserts."""
-
-    def __init__(self, inserts: int) -> None:
-        super().__init__()
-        self.inserts_left = inserts
-        self.error: BaseException = StoreUnavailable("no answer")
-
-    async def insert(self, records, write_id):
-        self.inserts_left -= 1
-        if self.inserts_left < 0:
-            raise self.error
-        return await super().insert(records, write_id)
+from replication.stores import Picky, command, counts, filled, model, opened
 
 
 def test_every_command_arrives_as_it_is() -> None:
@@ -148,132 +85,6 @@ def test_other_content_under_the_same_uuid_is_a_conflict_and_is_never_overwritte
     assert [failure.command_uuid for failure in report.failures] == ["c0003"]
     assert destination.get("c0003") == kept
     assert not report.clean
-
-
-def test_a_command_that_can_never_be_stored_stops_the_run_and_is_named() -> None:
-    destination = opened(Picky({"c0004"}))
-    with pytest.raises(SyncError, match="c0004") as stopped:
-        sync_command_store(opened(model(10)), destination, batch_size=3, concurrency=1)
-    assert isinstance(stopped.value.__cause__, InvalidCommand)
-    assert stopped.value.report.complete is False
-    assert counts(stopped.value.report) == (6, 5, 0, 0, 1)
-
-
-def test_after_a_stop_the_next_run_comes_to_the_same_command_first() -> None:
-    source, backend = opened(model(10)), Picky({"c0004"})
-    destination = opened(backend)
-    with pytest.raises(SyncError):
-        sync_command_store(source, destination, batch_size=3, concurrency=1)
-    backend.refused.clear()
-    assert counts(sync_command_store(source, destination, batch_size=3)) == (7, 5, 2, 0, 0)
-
-
-def test_with_skip_on_error_bad_commands_are_parked_and_counted_in_every_run() -> None:
-    source, backend = opened(model(10)), Picky({"c0004", "c0007"})
-    destination = opened(backend)
-    first = sync_command_store(source, destination, skip_on_error=True)
-    assert counts(first) == (10, 8, 0, 0, 2)
-    assert first.complete
-    assert [failure.command_uuid for failure in first.failures] == ["c0004", "c0007"]
-    assert counts(sync_command_store(source, destination, skip_on_error=True)) == (2, 0, 0, 0, 2)
-
-
-def test_a_parked_command_is_copied_once_it_can_be() -> None:
-    source, backend = opened(model(10)), Picky({"c0004"})
-    destination = opened(backend)
-    sync_command_store(source, destination, skip_on_error=True)
-    backend.refused.clear()
-    assert counts(sync_command_store(source, destination, skip_on_error=True)) == (1, 1, 0, 0, 0)
-    assert counts(sync_command_store(source, destination, skip_on_error=True)) == (0, 0, 0, 0, 0)
-
-
-def test_a_parked_command_that_is_gone_from_the_source_is_forgotten() -> None:
-    source, destination = model(10), opened(Picky({"c0004"}))
-    sync_command_store(opened(source), destination, skip_on_error=True)
-    del source.rows[5]
-    assert counts(sync_command_store(opened(source), destination, skip_on_error=True)) == (0, 0, 0, 0, 0)
-
-
-def test_a_parked_command_stops_a_run_without_skip_on_error() -> None:
-    source, destination = opened(model(10)), opened(Picky({"c0004"}))
-    sync_command_store(source, destination, skip_on_error=True)
-    with pytest.raises(SyncError, match="c0004"):
-        sync_command_store(source, destination)
-
-
-def test_parked_commands_of_a_source_without_a_sequence_are_looked_up_by_uuid() -> None:
-    source, backend = filled(), Picky({"c0004"})
-    destination = opened(backend)
-    sync_command_store(source, destination, skip_on_error=True, lag=0)
-    backend.refused.clear()
-    report = sync_command_store(source, destination, skip_on_error=True, lag=0)
-    assert (report.copied, report.failed) == (1, 0)
-    assert destination.get("c0004") == source.get("c0004")
-
-
-def test_more_than_a_thousand_bad_commands_stop_the_run() -> None:
-    source = opened(model(1002))
-    destination = opened(Picky({f"c{n:04}" for n in range(1002)}))
-    with pytest.raises(SyncError, match="1,000"):
-        sync_command_store(source, destination, skip_on_error=True)
-
-
-def test_a_row_that_cannot_be_read_is_parked_under_its_place() -> None:
-    class Torn(SequenceModel):
-        async def feed(self, query, window, after, limit):
-            found = await super().feed(query, window, after, limit)
-            broken = CorruptRecord("not UTF-8", location="row 3")
-            return Slice(
-                [Row(row.key, None, broken) if row.key[-1] == 3 else row for row in found.rows], found.next_key
-            )
-
-    source = Torn(reuse=True)
-    for number in range(5):
-        source.add(record(f"c{number}", number))
-    report = sync_command_store(opened(source), opened(), skip_on_error=True)
-    assert counts(report) == (5, 4, 0, 0, 1)
-    assert report.failures[0].command_uuid == "row 3"
-
-
-def test_a_store_that_fails_stops_the_run_even_with_skip_on_error() -> None:
-    destination = opened(Failing(2))
-    with pytest.raises(SyncError) as stopped:
-        sync_command_store(opened(model(10)), destination, batch_size=2, concurrency=1, skip_on_error=True)
-    assert isinstance(stopped.value.__cause__, StoreUnavailable)
-    assert counts(stopped.value.report) == (4, 4, 0, 0, 0)
-
-
-def test_after_a_failure_the_next_run_goes_on_from_what_is_durable() -> None:
-    source, backend = opened(model(10)), Failing(2)
-    destination = opened(backend)
-    with pytest.raises(SyncError):
-        sync_command_store(source, destination, batch_size=2, concurrency=1)
-    backend.inserts_left = 99
-    assert counts(sync_command_store(source, destination, batch_size=2)) == (6, 6, 0, 0, 0)
-
-
-def test_an_interrupt_saves_the_checkpoint_and_goes_on_up() -> None:
-    source, backend = opened(model(10)), Failing(2)
-    backend.error = KeyboardInterrupt()
-    destination = opened(backend)
-    with pytest.raises(KeyboardInterrupt):
-        sync_command_store(source, destination, batch_size=2, concurrency=1)
-    backend.inserts_left = 99
-    assert counts(sync_command_store(source, destination, batch_size=2)) == (6, 6, 0, 0, 0)
-
-
-def test_an_interrupt_whose_checkpoint_cannot_be_saved_says_so() -> None:
-    class Gone(Failing):
-        async def register_swap(self, name, value, *, expected, token):
-            if self.inserts_left < 0:
-                raise StoreUnavailable("no answer")
-            return await super().register_swap(name, value, expected=expected, token=token)
-
-    backend = Gone(2)
-    backend.error = KeyboardInterrupt()
-    with pytest.raises(KeyboardInterrupt) as stopped:
-        sync_command_store(opened(model(10)), opened(backend), batch_size=2, concurrency=1)
-    assert stopped.value.__notes__ == ["the checkpoint could not be saved: no answer"]
 
 
 def test_a_dry_run_writes_nothing_and_counts_what_would_be_copied() -> None:
@@ -405,13 +216,6 @@ def test_payloads_are_opened_at_the_source_and_sealed_at_the_destination() -> No
     assert counts(sync_command_store(source, destination, resume_from_dest=False)) == (10, 0, 10, 0, 0)
 
 
-def test_a_payload_that_does_not_decrypt_is_a_bad_command() -> None:
-    there = MemoryBackend()
-    opened(there, crypto=CryptoService(b"a" * 32)).create(command(1))
-    source = opened(there, crypto=CryptoService(b"b" * 32))
-    assert counts(sync_command_store(source, opened(), skip_on_error=True)) == (1, 0, 0, 0, 1)
-
-
 def test_the_async_sync_keeps_the_same_laws() -> None:
     async def main() -> None:
         source, destination = AsyncCommandStore(model(10)), AsyncCommandStore(MemoryBackend())
@@ -448,3 +252,59 @@ def test_the_checkpoint_is_saved_while_a_long_run_goes_on() -> None:
     )
     run(sync.run())
     assert len(saved) == 6  # the start, after each of four batches, the end
+
+
+def test_the_anchors_of_a_shorter_window_never_vouch_for_what_a_longer_one_settled() -> None:
+    source, destination = model(100), opened()
+
+    def overtaken() -> None:
+        if source.reads == 3:
+            for number in range(100, 200):
+                source.add(record(f"c{number:04}", number))
+            source.during = None
+            sync_command_store(opened(source), destination)
+
+    source.reads = 0
+
+    def count() -> None:
+        source.reads += 1
+        overtaken()
+
+    source.during = count
+    sync = Sync(
+        opened(source).core,
+        destination.core,
+        Settings(batch_size=10, concurrency=1),
+        monotonic=itertools.count(0, 10).__next__,
+    )
+    run(sync.run())
+    source.delete_top(51)
+    for number in range(60):
+        source.add(record(f"new{number}", 0))
+    sync_command_store(opened(source), destination)
+    assert {row.command_uuid for row in source.rows.values()} <= {c.command_uuid for c in destination.scan()}
+
+
+def test_a_run_that_compares_everything_does_so_also_when_another_one_saves_meanwhile() -> None:
+    class Overtaken(SequenceModel):
+        meanwhile = None
+
+        async def sequence_state(self, anchors, marks):
+            meanwhile, self.meanwhile = self.meanwhile, None
+            if meanwhile is not None:
+                meanwhile()
+            return await super().sequence_state(anchors, marks)
+
+    source, destination = Overtaken(reuse=True), opened()
+    source.add(record("c1", 1))
+    sync_command_store(opened(source), destination)
+    destination.delete("c1")
+
+    def scheduled_run() -> None:
+        source.add(record("c2", 2))
+        assert sync_command_store(opened(source), destination).copied == 1
+
+    source.meanwhile = scheduled_run
+    report = sync_command_store(opened(source), destination, resume_from_dest=False)
+    assert counts(report) == (2, 1, 1, 0, 0)
+    assert destination.get("c1") is not None

@@ -8,49 +8,13 @@ import time
 import psycopg
 import pytest
 
-from commandstore import CommandStore, open_store, sync_command_store
-from commandstore.memory import MemoryBackend
+from commandstore import open_store, sync_command_store
 from commandstore.testing import comby
+from postgres_connections import take_an_id
 
 INSERT = "INSERT INTO commands (uuid, created_at) VALUES (%s, %s)"
 NEXT = "SELECT nextval('commands_id_seq')"
 WITH_ID = "INSERT INTO commands (id, uuid, created_at) VALUES (%s, %s, %s)"
-
-
-@pytest.fixture
-def database(postgres_url):
-    comby.create_postgres(postgres_url, "C")
-    return postgres_url
-
-
-@pytest.fixture
-def connect(database):
-    connections = []
-
-    def one(**options):
-        connections.append(psycopg.connect(database, **options))
-        return connections[-1]
-
-    yield one
-    for connection in connections:
-        connection.close()
-    # A database with prepared transactions can't be dropped.
-    with psycopg.connect(database, autocommit=True) as last:
-        held = "SELECT gid FROM pg_prepared_xacts WHERE database = current_database()"
-        for (name,) in last.execute(held).fetchall():
-            last.execute(f"ROLLBACK PREPARED '{name}'")
-
-
-@pytest.fixture
-def other(connect):
-    return connect(autocommit=True)
-
-
-@pytest.fixture
-def destination():
-    with CommandStore(MemoryBackend()) as store:
-        store.init()
-        yield store
 
 
 @pytest.fixture
@@ -99,8 +63,7 @@ def test_an_id_taken_long_before_its_row_is_written(sync, connect, other, destin
     """Between the two the writer has no transaction id: what waits for ids alone would have moved on."""
     other.execute(INSERT, ["first", 0])  # the first number of each 32 gives a transaction its id
     writer = connect()
-    (low,) = writer.execute(NEXT).fetchone()
-    assert writer.execute("SELECT pg_current_xact_id_if_assigned()").fetchone() == (None,)
+    low = take_an_id(writer)
     for number in range(3):
         other.execute(INSERT, [f"n{number}", number])
         sync()

@@ -5,11 +5,11 @@ from __future__ import annotations
 import psycopg
 import pytest
 
-from commandstore import CommandStore, open_store, sync_command_store
-from commandstore.memory import MemoryBackend
+from commandstore import open_store, sync_command_store
 from commandstore.sql import postgres_facts
 from commandstore.testing import comby
 from commandstore.testing.engines import Postgres
+from postgres_connections import take_an_id
 
 INSERT = "INSERT INTO commands (uuid, created_at) VALUES (%s, 1)"
 
@@ -38,13 +38,6 @@ def writer(servers):
 
 
 @pytest.fixture
-def destination():
-    with CommandStore(MemoryBackend()) as store:
-        store.init()
-        yield store
-
-
-@pytest.fixture
 def sync(servers, primary, destination):
     """Run once when the standby has all that is committed; how many commands were read, and how many copied."""
     with open_store(servers[1], read_only=True) as source, psycopg.connect(servers[1], autocommit=True) as standby:
@@ -63,8 +56,7 @@ def sync(servers, primary, destination):
 def test_an_id_that_was_taken_long_before_its_row_is_found(sync, primary, writer, destination):
     """On the primary a lock shows its taker; here nothing does, until a while has passed."""
     primary.execute(INSERT, ["first"])  # the first number of each 32 gives a transaction its id
-    (low,) = writer.execute("SELECT nextval('commands_id_seq')").fetchone()
-    assert writer.execute("SELECT pg_current_xact_id_if_assigned()").fetchone() == (None,)
+    low = take_an_id(writer)
     primary.execute(INSERT, ["b"])
     assert sync() == (2, 2)
     assert sync() == (2, 0)

@@ -85,7 +85,9 @@ class Replication(RuleBasedStateMachine):
         resume=st.sampled_from([True, True, True, False]),
         kill_after=st.one_of(st.none(), st.integers(0, 6)),
         after_effect=st.booleans(),
-        meanwhile=st.sampled_from(["nothing", "add", "commit", "delete", "second run", "delete, second run"]),
+        meanwhile=st.sampled_from(
+            ["nothing", "add", "commit", "delete", "second run", "delete, second run", "add, second run"]
+        ),
         commits=st.integers(0, 3),
     )
     def sync(self, tenant, resume, kill_after, after_effect, meanwhile, commits) -> None:
@@ -111,9 +113,9 @@ class Replication(RuleBasedStateMachine):
         def act() -> None:
             if next(steps, None) is None:
                 return
-            if what == "add":
+            if "add" in what:
                 self.source.add(record(next(self.names), 1))
-            elif what == "commit":
+            if what == "commit":
                 for transaction in sorted(self.source.flying)[:commits]:
                     self.source.commit(transaction)
             if "delete" in what:

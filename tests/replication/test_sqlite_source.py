@@ -7,7 +7,7 @@ from contextlib import closing, suppress
 
 import pytest
 
-from commandstore import Command, CommandStore, SyncError, open_store, sync_command_store
+from commandstore import Command, CommandStore, CryptoService, SyncError, open_store, sync_command_store
 from commandstore.command import INT64_MAX
 from commandstore.memory import MemoryBackend
 from commandstore.testing.comby import GENERATIONS, create_sqlite, insert_sqlite, migrate_sqlite, sample_commands
@@ -275,9 +275,6 @@ def test_an_application_that_is_upgraded_between_runs_goes_on(path):
 
 
 def test_an_encrypted_source_is_copied_plain(path):
-    pytest.importorskip("cryptography", reason="the extra `crypto` is not installed")
-    from commandstore import CryptoService  # noqa: PLC0415
-
     with open_store(f"sqlite:///{path}", create=True, crypto=CryptoService(b"k" * 32)) as store:
         store.create(Command("c", 1, data_bytes=b"secret"))
     destination = opened()

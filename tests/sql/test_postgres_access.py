@@ -22,6 +22,7 @@ from commandstore import (
     sync_command_store,
 )
 from commandstore.memory import MemoryBackend
+from commandstore.registry import backend_from_url
 from commandstore.testing import comby
 from commandstore.testing.engines import Postgres
 
@@ -165,6 +166,32 @@ def test_a_sync_needs_to_connect_to_use_the_schema_and_to_select(database, role,
         open_store(url)
 
 
+@pytest.mark.parametrize("generation", ["A", "C"])
+@pytest.mark.parametrize("registers", ["to be made", "made before"])
+def test_a_destination_needs_to_insert_to_number_and_to_keep_registers(
+    generation, registers, database, role, superuser
+):
+    url = role()
+    name = url.partition("//")[2].partition("@")[0]
+    superuser.execute("UPDATE commands SET workspace_uuid = ''")  # A has none
+    superuser.execute("CREATE SCHEMA target")
+    path = "?options=-csearch_path%3Dtarget"
+    comby.create_postgres(database + path, generation)
+    superuser.execute(f"GRANT USAGE ON SCHEMA target TO {name}")
+    superuser.execute(f"GRANT SELECT, INSERT ON target.commands TO {name}")
+    superuser.execute(f"GRANT USAGE ON SEQUENCE target.commands_id_seq TO {name}")
+    if generation == "A":
+        superuser.execute(f"GRANT UPDATE ON target.commands TO {name}")
+    if registers == "made before":
+        superuser.execute("CREATE TABLE target.commandstore_registers (name TEXT PRIMARY KEY, value BYTEA, token TEXT)")
+        superuser.execute(f"GRANT SELECT, INSERT, DELETE ON target.commandstore_registers TO {name}")
+    else:
+        superuser.execute(f"GRANT CREATE ON SCHEMA target TO {name}")
+    with open_store(url, read_only=True) as source, open_store(url + path) as target:
+        assert sync_command_store(source, target).copied == 10
+        assert sync_command_store(source, target).read == 0
+
+
 def test_a_role_that_reads_only_by_default_reads_and_is_told_that_it_can_not_write(role, superuser, destination):
     url = role(write=True)
     name = url.partition("//")[2].partition("@")[0]
@@ -295,6 +322,34 @@ def test_tls_that_the_server_does_not_speak_is_said(database, mode):
         open_store(f"{database}?sslmode={mode}")
     with open_store(f"{database}?sslmode=prefer") as store:
         assert store.total() == 10
+
+
+@pytest.mark.parametrize(
+    ("options", "shown"),
+    [
+        ("-c%20search_path%3Dother", "?options=-csearch_path=other"),
+        ("-csearch_path%3Dother%20-c%20x.password%3Ds3cr3t", "?options=-csearch_path=other"),
+        ("--search-path%3Done%20--Search_Path%3Dother", "?options=-csearch_path=other"),
+        ("-c%20search_path%3D%22$user%22,a%5C%20b", "?options=-csearch_path=%22$user%22,a%5C%20b"),
+        ("-c%20x.password%3Ds3cr3t", ""),
+        ("-c%20x.password%3Dsearch_path", ""),
+        ("search_path%3Dother", ""),
+        ("-c", ""),
+    ],
+)
+def test_a_location_shows_the_search_path_and_no_other_setting(options, shown):
+    assert backend_from_url(f"postgresql://h/db?options={options}").location == f"postgresql://h:5432/db{shown}"
+
+
+def test_a_location_with_a_search_path_leads_to_the_same_store(database, superuser):
+    superuser.execute('CREATE SCHEMA "a b"')
+    url = database + "?options=-c%20search_path%3D%22a%5C%20b%22%20-c%20x.password%3Ds3cr3t"
+    with open_store(url, create=True) as store:
+        path = str(store).partition("?")[2]
+        store.create(Command("here", 1))
+    with open_store(f"{database}?{path}") as again:
+        assert again.total() == 1
+        assert str(again) == str(store)
 
 
 def test_a_search_path_in_the_url_makes_it_another_store(database, superuser):

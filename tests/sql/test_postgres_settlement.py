@@ -13,6 +13,7 @@ from commandstore.drive import BlockingDrive, run
 from commandstore.sql.postgres import PostgresBackend
 from commandstore.sql.postgres_facts import STANDBY_SECONDS, Settlement, is_settled
 from commandstore.testing import comby
+from postgres_connections import take_an_id
 
 INSERT = "INSERT INTO commands (uuid, created_at) VALUES (%s, 1) RETURNING id"
 NEXT = "SELECT nextval(pg_get_serial_sequence('commands', 'id'))"
@@ -20,12 +21,6 @@ LOCKS = (
     "SELECT CAST(CAST(relation AS regclass) AS text) FROM pg_locks WHERE pid = %s AND mode = 'RowExclusiveLock' "
     "AND locktype = 'relation' ORDER BY 1"
 )
-
-
-@pytest.fixture
-def database(postgres_url):
-    comby.create_postgres(postgres_url, "C")
-    return postgres_url
 
 
 @contextmanager
@@ -45,39 +40,8 @@ def source(database):
 
 
 @pytest.fixture
-def connect(database):
-    """Connections that are closed, and their transactions with them, before the database is dropped."""
-    connections = []
-
-    def one(url=database, **options):
-        connections.append(psycopg.connect(url, **options))
-        return connections[-1]
-
-    yield one
-    for connection in connections:
-        connection.close()
-    # A database with prepared transactions can't be dropped.
-    with psycopg.connect(database, autocommit=True) as last:
-        held = "SELECT gid FROM pg_prepared_xacts WHERE database = current_database()"
-        for (name,) in last.execute(held).fetchall():
-            last.execute(f"ROLLBACK PREPARED '{name}'")
-
-
-@pytest.fixture
 def writer(connect):
     return connect()
-
-
-@pytest.fixture
-def other(connect):
-    return connect(autocommit=True)
-
-
-def take_an_id(writer):
-    """Take a number and nothing else. The first of each 32 gives a transaction its id, so it must not be that one."""
-    (taken,) = writer.execute(NEXT).fetchone()
-    assert writer.execute("SELECT pg_current_xact_id_if_assigned()").fetchone() == (None,)
-    return taken
 
 
 def state(source, *marks):

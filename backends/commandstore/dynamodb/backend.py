@@ -32,6 +32,7 @@ from commandstore.dynamodb.faults import Place
 from commandstore.dynamodb.lists import Lister
 from commandstore.dynamodb.parts import Parts
 from commandstore.dynamodb.reader import Reader
+from commandstore.dynamodb.requests import ABSENT, unchanged
 from commandstore.dynamodb.retry import Retry
 from commandstore.dynamodb.single import Single
 from commandstore.dynamodb.table import Creation, open_table
@@ -173,7 +174,7 @@ class DynamoDBBackend(Backend):
 
     async def register_swap(self, name: str, value: bytes | None, *, expected: str | None, token: str) -> bool:
         key = _register_key(name)
-        condition = layout.ABSENT if expected is None else layout.unchanged("token", expected)
+        condition = ABSENT if expected is None else unchanged("token", expected)
         try:
             if value is not None:
                 item = {**key, "value": {"B": layout.to_base64(value)}, "token": {"S": token}}

@@ -16,9 +16,10 @@ from commandstore.dynamodb import layout
 from commandstore.dynamodb.faults import is_duplicate, is_refused, statement_error
 from commandstore.dynamodb.layout import Head, Shards
 from commandstore.dynamodb.parts import Parts
+from commandstore.dynamodb.requests import cut, insert_statement, put_request, statements_body
 from commandstore.dynamodb.single import Single, standing
 from commandstore.dynamodb.wire import Wire
-from commandstore.errors import ConfigurationError, InvalidCommand, StoreUnavailable
+from commandstore.errors import CommandStoreError, ConfigurationError, InvalidCommand, StoreUnavailable
 
 __all__ = ["Bulk"]
 
@@ -62,7 +63,7 @@ class Bulk:
                 await self._look_up(batch)
                 self._probe_first = self._put or len(batch.new) * 2 <= len(records)
             await self._write(batch)
-        except StoreUnavailable as error:
+        except CommandStoreError as error:
             error.outcomes = batch.outcomes
             raise
         return [outcome for outcome in batch.outcomes if outcome is not None]
@@ -80,10 +81,10 @@ class Bulk:
         if self._put:
             await self._put_all(batch)
             return
-        failure: StoreUnavailable | None = None
+        failure: CommandStoreError | None = None
         try:
             await self._insert_all(batch)
-        except StoreUnavailable as error:
+        except CommandStoreError as error:
             failure = error
         # After a failure too: what is known of the others is worth telling.
         await self._settle(batch)
@@ -103,17 +104,17 @@ class Bulk:
 
     async def _insert_all(self, batch: _Batch) -> None:
         table = self._wire.table
-        statements = [layout.insert_statement(table, self._item(batch, index)) for index in batch.new]
+        statements = [insert_statement(table, self._item(batch, index)) for index in batch.new]
         jobs = [
             partial(self._send, batch, [(batch.new[place], statements[place]) for place in places])
-            for places in layout.cut(statements, layout.BATCH_WRITE, layout.STATEMENTS_BYTES)
+            for places in cut(statements, layout.BATCH_WRITE, layout.STATEMENTS_BYTES)
         ]
         await self._drive.gather(jobs, self._concurrency)
 
     async def _send(self, batch: _Batch, waiting: list[tuple[int, bytes]]) -> None:
         tries = self._wire.tries()
         while waiting:
-            body = layout.statements_body(statement for _, statement in waiting)
+            body = statements_body(statement for _, statement in waiting)
             try:
                 answer = await self._wire.call("BatchExecuteStatement", body)
             except ConfigurationError as error:
@@ -167,7 +168,7 @@ class Bulk:
     # By put
 
     async def _put_all(self, batch: _Batch) -> None:
-        requests = [layout.put_request(self._item(batch, index)) for index in batch.new]
+        requests = [put_request(self._item(batch, index)) for index in batch.new]
         try:
             await self._wire.batch_write(requests)
         except ConfigurationError as error:

@@ -47,6 +47,8 @@ def located(place: Place, profile: str | None, session: Any = None) -> Place:
             region = (session or boto3.Session(profile_name=profile)).region_name
         except sdk.BotoCoreError:  # no such profile: said when the store is opened
             region = None
+    # Lambda's and the other SDKs' variable; boto3 reads AWS_DEFAULT_REGION alone.
+    region = region or os.environ.get("AWS_REGION") or None
     if region is None and is_loopback(endpoint):
         region = "us-east-1"
     return place._replace(region=region, endpoint=endpoint)
@@ -86,7 +88,7 @@ async def connect(
         "connect_timeout": _CONNECT_SECONDS,
         "read_timeout": _READ_SECONDS,
         "max_pool_connections": max(50, 2 * concurrency),
-        "parameter_validation": False,  # the bodies are made by layout.py, and so are their limits
+        "parameter_validation": False,  # the bodies are made by requests.py, within the limits in layout.py
         # Whole, because the SDK would put it together anew for each request, from a dozen pieces.
         "user_agent": f"commandstore Boto3/{boto3.__version__}",
     }

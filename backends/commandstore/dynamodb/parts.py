@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 
 from commandstore.codec import Record
 from commandstore.dynamodb import layout
+from commandstore.dynamodb.requests import delete_request, put_request
 from commandstore.dynamodb.wire import Wire
 
 __all__ = ["Parts"]
@@ -30,7 +31,7 @@ class Parts:
         size = 0
         for record in records:
             for item in layout.part_items(record, write_id, now):
-                request = layout.put_request(item)
+                request = put_request(item)
                 pending.append(request)
                 size += len(request)
                 # A few bodies' worth at a time: parts in base64 are a copy of a payload that is in memory already.
@@ -46,4 +47,4 @@ class Parts:
     async def remove(self, command_uuid: str, write_id: str, count: int) -> None:
         """Remove the parts of one write. What isn't reached, if this fails, goes by ``gc``."""
         keys = layout.part_keys(command_uuid, write_id, count)
-        await self._wire.batch_write([layout.delete_request(key) for key in keys])
+        await self._wire.batch_write([delete_request(key) for key in keys])

@@ -13,6 +13,7 @@ from commandstore.dynamodb import layout
 from commandstore.dynamodb.faults import is_refused
 from commandstore.dynamodb.layout import Head, Shards
 from commandstore.dynamodb.parts import Parts
+from commandstore.dynamodb.requests import ABSENT, unchanged
 from commandstore.dynamodb.wire import ConditionFailed, Wire
 from commandstore.errors import ConfigurationError, InvalidCommand, StoreUnavailable
 
@@ -49,7 +50,7 @@ class Single:
 
     async def _put_new(self, item: layout.Item, record: Record, write_id: str) -> Outcome | None:
         try:
-            await self._wire.call("PutItem", {"TableName": self._wire.table, "Item": item, **layout.ABSENT})
+            await self._wire.call("PutItem", {"TableName": self._wire.table, "Item": item, **ABSENT})
         except ConditionFailed as failed:
             found = failed.item or await self._head(record.command_uuid)
             # None: it was in the way, and is gone again.
@@ -126,8 +127,8 @@ def standing(head: Head, write_id: str) -> Outcome:
 def _as_read(old: Head) -> dict[str, Any]:
     """The condition that the head is still the one that was read; a broken one without a write id just has to be."""
     if old.write_id:
-        return layout.unchanged("write_id", old.write_id)
-    return {**layout.ABSENT, "ConditionExpression": "attribute_exists(#uuid)"}
+        return unchanged("write_id", old.write_id)
+    return {**ABSENT, "ConditionExpression": "attribute_exists(#uuid)"}
 
 
 def _invalid(record: Record, error: ConfigurationError) -> InvalidCommand:

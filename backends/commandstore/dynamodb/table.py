@@ -10,6 +10,7 @@ from commandstore.codec import FORMAT_VERSION
 from commandstore.drive import Drive
 from commandstore.dynamodb import layout
 from commandstore.dynamodb.layout import Shards
+from commandstore.dynamodb.requests import ABSENT
 from commandstore.dynamodb.retry import Retry
 from commandstore.dynamodb.wire import ConditionFailed, Wire
 from commandstore.errors import ConfigurationError, StoreNotFound, StoreUnavailable
@@ -236,7 +237,7 @@ async def _settle(wire: Wire, shards: Shards) -> Shards:
         "time_shards": {"N": str(shards.time)},
     }
     try:
-        await wire.call("PutItem", {"TableName": wire.table, "Item": item, **layout.ABSENT})
+        await wire.call("PutItem", {"TableName": wire.table, "Item": item, **ABSENT})
     except ConditionFailed:
         found = await _settings(wire)
         if found is None:

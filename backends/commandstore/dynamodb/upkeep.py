@@ -8,6 +8,7 @@ from typing import Any
 
 from commandstore.drive import Drive
 from commandstore.dynamodb import layout
+from commandstore.dynamodb.requests import delete_request
 from commandstore.dynamodb.wire import Wire
 
 __all__ = ["clear", "collect"]
@@ -40,7 +41,7 @@ async def _sweep(wire: Wire, drive: Drive, concurrency: int, *, heads: bool) -> 
             keys = [item for item in answer.get("Items", ()) if item != layout.SETTINGS_KEY]
             chosen = [key for key in keys if key["part"]["S"] == layout.HEAD] if heads else keys
             others = others or len(chosen) < len(keys)
-            await wire.batch_write([layout.delete_request(key) for key in chosen])
+            await wire.batch_write([delete_request(key) for key in chosen])
             if not answer.get("LastEvaluatedKey"):
                 return others
             request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
@@ -69,7 +70,7 @@ async def collect(wire: Wire, *, grace: float, now: Callable[[], float]) -> dict
         answer = await wire.call("Scan", request)
         parts = answer.get("Items", [])
         orphans = await _orphans(wire, parts)
-        await wire.batch_write([layout.delete_request(part) for part in orphans])
+        await wire.batch_write([delete_request(part) for part in orphans])
         scanned += len(parts)
         removed += len(orphans)
         if not answer.get("LastEvaluatedKey"):

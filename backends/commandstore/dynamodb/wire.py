@@ -25,6 +25,7 @@ from commandstore.drive import Drive
 from commandstore.dynamodb import layout
 from commandstore.dynamodb.client import raw_client
 from commandstore.dynamodb.faults import Place, is_condition, is_lost, is_not_partiql, no_partiql, translate
+from commandstore.dynamodb.requests import cut, writes_body
 from commandstore.dynamodb.retry import Retry, Tries
 from commandstore.errors import StoreUnavailable, Throttled
 
@@ -168,7 +169,7 @@ class Wire:
         """
 
         async def write(indexes: list[int]) -> None:
-            body = layout.writes_body(self.table, (requests[index] for index in indexes))
+            body = writes_body(self.table, (requests[index] for index in indexes))
             tries = self.tries()
             left = len(indexes)
             while True:
@@ -182,7 +183,7 @@ class Wire:
                 await tries.again(self._unprocessed("items"))
                 body = orjson.dumps({"RequestItems": {self.table: waiting}})
 
-        batches = list(layout.cut(requests, layout.BATCH_WRITE, layout.PUTS_BYTES))
+        batches = list(cut(requests, layout.BATCH_WRITE, layout.PUTS_BYTES))
         await self._drive.gather([partial(write, indexes) for indexes in batches], self._concurrency)
 
     def _unprocessed(self, what: str) -> Throttled:

@@ -63,16 +63,16 @@ def sync_command_store(
     if not isinstance(source, CommandStore) or not isinstance(destination, CommandStore):
         raise ConfigurationError("sync_command_store takes two CommandStores; for asyncio, sync_async_command_store")
     settings = Settings(
-        batch_size,
-        tenant_uuid,
-        progress,
-        skip_on_error,
-        resume_from_dest,
-        start_after_time,
-        dry_run,
-        lag,
-        concurrency,
-        source_name,
+        batch_size=batch_size,
+        tenant_uuid=tenant_uuid,
+        progress=progress,
+        skip_on_error=skip_on_error,
+        resume_from_dest=resume_from_dest,
+        start_after_time=start_after_time,
+        dry_run=dry_run,
+        lag=lag,
+        concurrency=concurrency,
+        source_name=source_name,
     )
     return run(Sync(source.core, destination.core, settings).run())
 
@@ -96,15 +96,15 @@ async def sync_async_command_store(
     if not isinstance(source, AsyncCommandStore) or not isinstance(destination, AsyncCommandStore):
         raise ConfigurationError("sync_async_command_store takes two AsyncCommandStores")
     settings = Settings(
-        batch_size,
-        tenant_uuid,
-        progress,
-        skip_on_error,
-        resume_from_dest,
-        start_after_time,
-        dry_run,
-        lag,
-        concurrency,
-        source_name,
+        batch_size=batch_size,
+        tenant_uuid=tenant_uuid,
+        progress=progress,
+        skip_on_error=skip_on_error,
+        resume_from_dest=resume_from_dest,
+        start_after_time=start_after_time,
+        dry_run=dry_run,
+        lag=lag,
+        concurrency=concurrency,
+        source_name=source_name,
     )
     return await Sync(source.core, destination.core, settings).run()

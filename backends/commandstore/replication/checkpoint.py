@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
 
+from commandstore.codec import MAX_UUID_BYTES
 from commandstore.command import CommandQuery
 from commandstore.contract import Anchor, Backend, Key
 from commandstore.errors import ConfigurationError, SyncError
@@ -28,14 +30,19 @@ __all__ = [
     "OpenWindow",
     "Parked",
     "Pending",
+    "fits_in_a_checkpoint",
     "merge",
     "new_generation",
+    "parked_as",
     "register_name",
 ]
 
 VERSION = 1
 MAX_PARKED = 1000
 MAX_PENDING = 8
+# A register holds 256 KiB: most of it for what is parked, the rest for two lists of anchors and the pending marks.
+_MAX_PARKED_BYTES = 192 * 1024
+_MAX_REASON = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +66,18 @@ class Parked:
     key: Key
     command_uuid: str | None
     reason: str
+
+
+def parked_as(key: Key, command_uuid: str | None, reason: str) -> Parked:
+    """The entry of a command, as short as it must be: its key finds it again, the rest is for people."""
+    short = command_uuid if command_uuid is not None and len(command_uuid.encode()) <= MAX_UUID_BYTES else None
+    return Parked(key, short, reason if len(reason) <= _MAX_REASON else f"{reason[:_MAX_REASON]}...")
+
+
+def fits_in_a_checkpoint(parked: Iterable[Parked]) -> bool:
+    """Whether these may all be parked: a checkpoint is one register, and registers are small."""
+    entries = [[list(p.key), p.command_uuid, p.reason] for p in parked]
+    return len(entries) <= MAX_PARKED and len(orjson.dumps(entries)) <= _MAX_PARKED_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,4 +303,8 @@ class CheckpointRegister:
                     "this run stops without saving its own (what it copied stays)"
                 )
             checkpoint = merge(checkpoint, theirs, resolved)
+            if not fits_in_a_checkpoint(checkpoint.parked):
+                raise SyncError(
+                    "two runs together parked more commands than a checkpoint holds; run again, one at a time"
+                )
         return checkpoint

@@ -15,18 +15,27 @@ from commandstore import codec
 from commandstore.codec import Record
 from commandstore.command import INT64_MAX, INT64_MIN
 from commandstore.contract import Capability, Key, Row, SequenceState, Slice, Window
-from commandstore.core import Fate, StoreCore, is_int
+from commandstore.core import StoreCore, is_int
 from commandstore.errors import (
     CommandStoreError,
     ConfigurationError,
     CorruptRecord,
     DecryptionError,
     InvalidCommand,
-    StoreUnavailable,
     SyncError,
 )
+from commandstore.records import Fate
 from commandstore.replication import plan
-from commandstore.replication.checkpoint import MAX_PARKED, Checkpoint, CheckpointRegister, OpenWindow, Parked, Pending
+from commandstore.replication.checkpoint import (
+    MAX_PARKED,
+    Checkpoint,
+    CheckpointRegister,
+    OpenWindow,
+    Parked,
+    Pending,
+    fits_in_a_checkpoint,
+    parked_as,
+)
 from commandstore.replication.report import MAX_LISTED, SyncFailure, SyncProgress, SyncReport
 
 __all__ = ["DEFAULT_LAG", "Settings", "Sync"]
@@ -36,6 +45,8 @@ DEFAULT_LAG = 600 * 10**9
 
 SAVE_EVERY = 5.0
 """Seconds between two saves of the checkpoint within a run."""
+
+_LONGEST_NAME = 512
 
 # What is wrong with the command itself. Everything else is wrong with a store, and stops a run.
 BadCommand = InvalidCommand | CorruptRecord | DecryptionError
@@ -156,7 +167,10 @@ class Sync:
             if checkpoint is stored or self._settings.dry_run or await self._register.swap(checkpoint):
                 break
             # Another run started a checkpoint at this moment: go on from that one, so that both add to one account.
+            # Unless everything is to be compared: then it is replaced, and that run stops.
             stored = await self._register.load()
+            if not self._settings.resume_from_dest:
+                stored = None
             state = await self._state(stored)
         self._checkpoint = self._saved = checkpoint
         try:
@@ -274,7 +288,7 @@ class Sync:
         try:
             settle = self._destination.compare if self._settings.dry_run else self._destination.write
             fates: Sequence[Fate | CommandStoreError | None] = await settle(good)
-        except StoreUnavailable as error:
+        except CommandStoreError as error:
             self._count(good, error.fates)
             raise
         self._count(good, fates)
@@ -311,7 +325,7 @@ class Sync:
 
     def _list(self, name: str, reason: str) -> None:
         if len(self._report.failures) < MAX_LISTED:
-            self._report.failures.append(SyncFailure(name, reason))
+            self._report.failures.append(SyncFailure(name[:_LONGEST_NAME], reason))
 
     # Commands that can't be copied
 
@@ -328,10 +342,11 @@ class Sync:
         known = self._now_known()
         parked = {p.key: p for p in known.parked}
         for row, error in bad:
-            parked[row.key] = Parked(row.key, _uuid(row), str(error))
-        if len(parked) > MAX_PARKED:
+            parked[row.key] = parked_as(row.key, _uuid(row), str(error))
+        if not fits_in_a_checkpoint(parked.values()):
             raise SyncError(
-                f"more than {MAX_PARKED:,} commands can't be copied; that is not a few bad rows. "
+                f"more commands can't be copied than a checkpoint holds ({MAX_PARKED:,}, or fewer with long uuids); "
+                "that is not a few bad rows. "
                 "The report names them; put the source right, or leave them out with a filter"
             )
         self._checkpoint = replace(known, parked=tuple(parked.values()))
@@ -340,17 +355,21 @@ class Sync:
         parked = self._now_known().parked
         if not parked:
             return
-        rows = await self._parked_rows(parked)
+        # By its id, a row may be another one by now, which this run's filter leaves out: the parked one is gone then.
+        rows = [row if row is None or self._wanted(row) else None for row in await self._parked_rows(parked)]
         batch = Batch([row for row in rows if row is not None], None)
         for item, row in zip(parked, rows, strict=True):
             # The last part of a key is what a row is known by from run to run: an id in SQL, else the uuid.
             self._retried.update({item.key[-1]} if row is None else {item.key[-1], row.key[-1]})
         await self._write(batch)
-        still = {row.key: Parked(row.key, _uuid(row), str(error)) for row, error in batch.bad}
+        still = {row.key: parked_as(row.key, _uuid(row), str(error)) for row, error in batch.bad}
         self._resolved = {item.key for item in parked} - still.keys()
         self._checkpoint = replace(self._now_known(), parked=tuple(still.values()))
         if batch.bad and not self._settings.skip_on_error:
             self._park(batch.bad)
+
+    def _wanted(self, row: Row) -> bool:
+        return row.record is None or self._query.matches(row.record)
 
     async def _parked_rows(self, parked: Sequence[Parked]) -> list[Row | None]:
         if self._now_known().by_sequence:

@@ -87,6 +87,9 @@ def close_window(checkpoint: Checkpoint) -> Checkpoint:
     window = checkpoint.window
     if window is None:
         return checkpoint
+    if window.horizon < checkpoint.settled:
+        # Another run has come further meanwhile; its anchors vouch for what is settled, and these don't reach it.
+        return replace(checkpoint, window=None)
     settled = max(checkpoint.settled, window.settles)
     pending = {p.horizon: p for p in checkpoint.pending}
     if window.mark is not None:

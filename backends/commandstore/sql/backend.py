@@ -23,8 +23,10 @@ def from_url(url: StoreUrl) -> SqlBackend:
     if url.scheme == "sqlite":
         url.only(())
         if url.host:
+            # Not shown: a password may stand there.
             raise ConfigurationError(
-                f"sqlite://{url.host}: write three slashes before the path, sqlite:///app.db (four for an absolute one)"
+                "sqlite: write three slashes before the path, sqlite:///app.db (four for an absolute one); a file has "
+                "no host, user or password"
             )
         if not url.path or url.path == ":memory:":
             raise ConfigurationError("a SQLite store is a file: sqlite:///app.db (in memory there is memory://)")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from sqlalchemy import URL, Connection, create_engine, text
 from sqlalchemy.engine import make_url
@@ -33,6 +34,7 @@ _PATIENCE = {
 _NUMBERS = (*_PATIENCE, "keepalives")
 _MAKING = "commandstore: making tables"
 _TRIES = 3
+_WORDS = re.compile(r"(?:\\.|[^\s\\])+", re.DOTALL)
 _BYTES_AT_ONCE = 4 * 1024 * 1024
 
 
@@ -61,8 +63,9 @@ class PostgresBackend(SqlBackend):
     def location(self) -> str:
         query = self._url.query
         host = self._url.host or query.get("host") or query.get("hostaddr") or query.get("service") or "localhost"
-        # A search_path among the options makes it another table; the tenant makes it other rows.
-        shown = {"options": query.get("options"), "tenant_uuid": self._tenant}
+        # A search_path among the options makes it another table; the tenant makes it other rows. No other setting is
+        # shown: it may be a secret.
+        shown = {"options": _search_path(query.get("options", "")), "tenant_uuid": self._tenant}
         extra = "&".join(f"{name}={value}" for name, value in shown.items() if value is not None)
         port = self._url.port or query.get("port") or 5432
         return f"postgresql://{host}:{port}/{self._url.database or ''}{'?' if extra else ''}{extra}"
@@ -268,6 +271,25 @@ class PostgresBackend(SqlBackend):
             after = postgres_facts.settlement(connection, sequence)
         settled = tuple(postgres_facts.is_settled(mark, before) for mark in marks)
         return SequenceState(fits, settled, horizon, fresh, after.mark(), whose)
+
+
+def _search_path(options: Any) -> str | None:
+    """The ``search_path`` among libpq's ``options``, written in one way; None where there is none.
+
+    ``-c name=value``, ``-cname=value`` and ``--name=value`` are one; a backslash takes the next character as it is.
+    """
+    words = [re.sub(r"\\(.)", r"\1", word, flags=re.DOTALL) for word in _WORDS.findall(options)]
+    path = None
+    for before, word in zip(["", *words], words, strict=False):
+        if before != "-c" and not word.startswith(("-c", "--")):
+            continue
+        name, given, value = (word if before == "-c" else word[2:]).partition("=")
+        if given and name.replace("-", "_").lower() == "search_path":
+            path = value  # the last one holds
+    if path is None:
+        return None
+    escaped = re.sub(r"([\\\s])", r"\\\1", path)
+    return f"-csearch_path={quote(escaped, safe=',$')}"
 
 
 def _read_url(place: str, options: Mapping[str, str]) -> URL:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import orjson
+
 from commandstore import codec
 from commandstore.codec import Record
 from commandstore.command import INT64_MAX, INT64_MIN
@@ -25,6 +27,7 @@ PAYLOAD = slice(COLUMNS.index("data_bytes"), len(COLUMNS))
 _KIND, _NAME, _TIME = len(COLUMNS), len(COLUMNS) + 1, len(COLUMNS) + 2
 _DIGEST_HEX = 16
 _MAX_ANCHORS = 64
+_ANCHOR_UUID = 150
 
 
 def _key_time(raw: Sequence[Any]) -> int | str | None:
@@ -107,7 +110,12 @@ def anchor_of(raw: Sequence[Any]) -> Anchor:
             b"%d:" % len(_raw_or_repr(value)) + _raw_or_repr(value) for value in raw[: len(COLUMNS)]
         )
         return Anchor(raw[0], None, digest.hex()[:_DIGEST_HEX])
-    return Anchor(raw[0], found.command_uuid, found.digest.hex()[:_DIGEST_HEX])
+    return Anchor(raw[0], _short(found.command_uuid), found.digest.hex()[:_DIGEST_HEX])
+
+
+def _short(command_uuid: str) -> str | None:
+    """The uuid for people; a long one is left out: the digest covers it, and anchors live in a small register."""
+    return command_uuid if len(orjson.dumps(command_uuid)) <= _ANCHOR_UUID else None
 
 
 def _raw_or_repr(value: object) -> bytes:

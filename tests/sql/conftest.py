@@ -1,0 +1,5 @@
+"""Postgres databases and connections, for the tests that don't make their own."""
+
+from postgres_connections import connect, database, other
+
+__all__ = ["connect", "database", "other"]
