@@ -21,6 +21,7 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, cast
@@ -126,6 +127,9 @@ class _HttpEngine(Engine):
             raise RuntimeError(f"{self.name} would not forget its data: {status} {body[:200]!r}")
 
 
+_RESET_SECONDS = 10.0
+
+
 class Ministack(_HttpEngine):
     """DynamoDB, S3 and more, closest to AWS. Data live in memory only."""
 
@@ -192,9 +196,15 @@ class Dynalite(_HttpEngine):
 
     def reset(self) -> None:
         """Delete all tables."""
-        names = self._call("ListTables", {})["TableNames"]
-        for name in cast("list[str]", names):
+        for name in self._tables():
             self._call("DeleteTable", {"TableName": name})
+        # The answer comes a moment before the table is gone.
+        deadline = time.monotonic() + _RESET_SECONDS
+        while self._tables() and time.monotonic() < deadline:
+            time.sleep(0.01)
+
+    def _tables(self) -> list[str]:
+        return cast("list[str]", self._call("ListTables", {})["TableNames"])
 
     def _command(self, port: int) -> list[str]:
         options = ["--host", "127.0.0.1", "--port", str(port)]
