@@ -6,7 +6,7 @@ import contextvars
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, ParamSpec, TypeVar
 
 from commandstore.drive.base import Drive, Job, OperationStopped, any_failed, run
@@ -50,32 +50,33 @@ class BlockingDrive(Drive):
             return [run(job()) for job in jobs]
         stop, flight = _Stop(), _Flight()
         results: list[Any] = [None] * len(jobs)
+        waiting = deque(range(len(jobs)))
+        failed: list[BaseException] = []
 
-        def at(index: int) -> Callable[[], None]:
-            def work() -> None:
-                with flight:
-                    _gathered.set(True)
-                    self.check()
-                    results[index] = run(jobs[index]())
-
-            return work
+        def worker() -> None:
+            # As many workers as jobs may run at once, not a task for each job: handing over costs more than most jobs.
+            with flight:
+                _gathered.set(True)
+                while not failed:
+                    try:
+                        index = waiting.popleft()
+                    except IndexError:
+                        return
+                    try:
+                        self.check()
+                        results[index] = contextvars.copy_context().run(lambda job: run(job()), jobs[index])
+                    except BaseException as error:  # noqa: BLE001 - the first one is raised below, as it is
+                        failed.append(error)
 
         with stop:
-            waiting = deque(range(len(jobs)))
-            running: set[Future[None]] = set()
-            error: Exception | None = None
             try:
-                while running or (waiting and error is None):
-                    while waiting and error is None and len(running) < limit:
-                        running.add(self._submit(limit, at(waiting.popleft())))
-                    finished, running = wait(running, return_when=FIRST_COMPLETED)
-                    error = error or _first_error(finished)
+                wait([self._submit(limit, worker) for _ in range(min(limit, len(jobs)))])
             except BaseException:
                 stop.set()
                 flight.join()
                 raise
-            if error is not None:
-                raise error
+        if failed:
+            raise failed[0]
         return results
 
     async def pipeline(
@@ -185,16 +186,6 @@ class _Flight:
     def join(self) -> None:
         with self._changed:
             self._changed.wait_for(lambda: not self._running)
-
-
-def _first_error(finished: set[Future[None]]) -> Exception | None:
-    for future in finished:
-        error = future.exception()
-        if isinstance(error, Exception):
-            return error
-        if error is not None:
-            raise error
-    return None
 
 
 class BlockingClient:
