@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -26,6 +25,7 @@ from commandstore.errors import (
 )
 from commandstore.records import Fate
 from commandstore.replication import plan
+from commandstore.replication.account import Account
 from commandstore.replication.checkpoint import (
     MAX_PARKED,
     Checkpoint,
@@ -36,7 +36,7 @@ from commandstore.replication.checkpoint import (
     fits_in_a_checkpoint,
     parked_as,
 )
-from commandstore.replication.report import MAX_LISTED, SyncFailure, SyncProgress, SyncReport
+from commandstore.replication.report import SyncProgress, SyncReport
 
 __all__ = ["DEFAULT_LAG", "Settings", "Sync"]
 
@@ -45,8 +45,6 @@ DEFAULT_LAG = 600 * 10**9
 
 SAVE_EVERY = 5.0
 """Seconds between two saves of the checkpoint within a run."""
-
-_LONGEST_NAME = 512
 
 # What is wrong with the command itself. Everything else is wrong with a store, and stops a run.
 BadCommand = InvalidCommand | CorruptRecord | DecryptionError
@@ -121,13 +119,12 @@ class Sync:
         name = settings.source_name or source.backend.location
         self._register = CheckpointRegister(destination.backend, name, self._query)
         self._report = SyncReport(dry_run=settings.dry_run)
-        self._expected: int | None = None
+        self._account = Account(self._report, settings.progress)
         self._checkpoint: Checkpoint | None = None
         self._saved: Checkpoint | None = None
         self._window: OpenWindow | None = None  # the walk in progress, as far as it is durable
         self._resolved: set[Key] = set()
         self._retried: set[object] = set()
-        self._lock = threading.Lock()  # batches are accounted for from several threads
         self._saved_at = monotonic()
 
     async def run(self) -> SyncReport:
@@ -196,7 +193,7 @@ class Sync:
     # The two ways to find what is new
 
     async def _follow_sequence(self, checkpoint: Checkpoint, state: SequenceState, asked: Sequence[Pending]) -> None:
-        self._expected = max(0, state.horizon - checkpoint.settled)
+        self._account.expected = max(0, state.horizon - checkpoint.settled)
         if checkpoint.window is not None:  # a run that was interrupted left it
             await self._walk_window(checkpoint.window)
         self._checkpoint = opened = plan.open_window(self._now_known(), state, asked)
@@ -281,7 +278,7 @@ class Sync:
                 good.append(codec.check(row.record))
             except InvalidCommand as error:
                 batch.bad.append((row, error))
-        self._account(batch.bad)
+        self._account.failed([(_name(row), str(error)) for row, error in batch.bad])
         if not good:
             return
         rows = {id(row.record): row for row in batch.rows}
@@ -289,43 +286,14 @@ class Sync:
             settle = self._destination.compare if self._settings.dry_run else self._destination.write
             fates: Sequence[Fate | CommandStoreError | None] = await settle(good)
         except CommandStoreError as error:
-            self._count(good, error.fates)
+            self._account.written(good, error.fates)
             raise
-        self._count(good, fates)
+        self._account.written(good, fates)
         batch.bad.extend(
             (rows[id(record)], _bad(fate))
             for record, fate in zip(good, fates, strict=True)
             if isinstance(fate, CommandStoreError)
         )
-
-    def _account(self, bad: Sequence[tuple[Row, BadCommand]]) -> None:
-        with self._lock:
-            for row, error in bad:
-                self._report.read += 1
-                self._report.failed += 1
-                self._list(_name(row), str(error))
-
-    def _count(self, records: Sequence[Record], fates: Sequence[Fate | CommandStoreError | None]) -> None:
-        report = self._report
-        with self._lock:
-            for record, fate in zip(records, fates, strict=False):
-                report.read += fate is not None
-                if fate is Fate.CREATED:
-                    report.copied += 1
-                elif fate is Fate.DUPLICATE:
-                    report.duplicates += 1
-                elif fate is Fate.CONFLICTING:
-                    report.conflicts += 1
-                    self._list(record.command_uuid, "conflict: the destination has other content under this uuid")
-                elif fate is not None:
-                    report.failed += 1
-                    self._list(record.command_uuid, str(fate))
-            if self._settings.progress is not None:
-                self._settings.progress(SyncProgress(report.read, report.copied, self._expected))
-
-    def _list(self, name: str, reason: str) -> None:
-        if len(self._report.failures) < MAX_LISTED:
-            self._report.failures.append(SyncFailure(name[:_LONGEST_NAME], reason))
 
     # Commands that can't be copied
 
