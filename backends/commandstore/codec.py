@@ -11,13 +11,10 @@ share a canonical form. With a crypto service the digest is keyed, so that it te
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import struct
 from collections.abc import Iterable
-from typing import Any, NamedTuple
-
-import orjson
+from typing import NamedTuple
 
 from commandstore.command import INT64_MAX, INT64_MIN, Command, Position, session_of
 from commandstore.errors import InvalidCommand, InvalidQuery
@@ -31,7 +28,6 @@ __all__ = [
     "Record",
     "canonical",
     "check",
-    "command_to_json",
     "decode",
     "digest_of",
     "encode",
@@ -248,10 +244,3 @@ def read_uuid(command_uuid: object) -> str:
         except UnicodeEncodeError as error:
             raise InvalidQuery(f"command_uuid {command_uuid!a} holds a lone surrogate, which UTF-8 can't") from error
     return command_uuid
-
-
-def command_to_json(command: Command) -> bytes:
-    """One JSON object, its keys the field names; ``data_bytes`` in base64, ``req_ctx`` the raw text as a string."""
-    value: dict[str, Any] = {name: getattr(command, name) for name in Command.model_fields}
-    value["data_bytes"] = base64.b64encode(command.data_bytes).decode("ascii")
-    return orjson.dumps(value)

@@ -283,12 +283,10 @@ class Table:
         return f"SELECT found.* FROM {wanted} CROSS JOIN LATERAL ({newest}) AS found"  # noqa: S608
 
     def by_ids(self) -> str:
-        """Rows of the ids ``:ids``; in SQLite a list in JSON, and rows in the order of the list."""
-        if self.dialect == "sqlite":
-            # CROSS JOIN keeps the order of the tables, so the list leads: rows come one by one, in its order.
-            wanted = "(SELECT value AS wanted FROM json_each(:ids)) CROSS JOIN commands ON id = wanted"
-            return f"SELECT {self.selected} FROM {wanted}"  # noqa: S608
-        return f"SELECT {self.selected} FROM commands WHERE id = ANY(:ids)"  # noqa: S608
+        """SQLite's: rows of the ids ``:ids``, a list in JSON, in its order (Postgres: postgres_facts.py)."""
+        # CROSS JOIN keeps the order of the tables, so the list leads: rows come one by one, in its order.
+        wanted = "(SELECT value AS wanted FROM json_each(:ids)) CROSS JOIN commands ON id = wanted"
+        return f"SELECT {self.selected} FROM {wanted}"  # noqa: S608
 
     def by_uuids(self, uuids: Sequence[str]) -> Statement:
         """Rows of these uuids, oldest first (where uuids are not unique)."""

@@ -83,12 +83,8 @@ class SequenceBackend(Backend):
             result.close()
 
     def _by_ids(self, connection: Connection, ids: Sequence[Any]) -> Iterator[Any]:
-        """Rows of these ids, in the order of the ids."""
-        for chunk in chunked(ids, _FETCH):
-            found = {
-                raw[0]: raw for raw in self._all(connection, Statement(self._table.by_ids(), {"ids": list(chunk)}))
-            }
-            yield from (found[row_id] for row_id in chunk if row_id in found)
+        """Rows of these ids, in the order of the ids, read as they are asked for: a few may fill the memory."""
+        raise NotImplementedError
 
     def _matchable(self, query: CommandQuery) -> bool:
         """Whether any row can match: the columns hold such text at all. A session stands in JSON, which escapes."""
