@@ -188,7 +188,7 @@ def is_not_partiql(error: BaseException, place: Place) -> bool:
     """Whether this is how an emulator without PartiQL fails: with 500 and no word of DynamoDB's, at once."""
     if not isinstance(error, sdk.ClientError) or place.endpoint is None:
         return False
-    return error.response.get("Error", {}).get("Code") == str(_SERVER_ERROR)
+    return bool(error.response.get("Error", {}).get("Code") == str(_SERVER_ERROR))
 
 
 def is_refused(error: CommandStoreError) -> bool:
