@@ -71,15 +71,9 @@ def assert_equal_field_by_field(source_url: str, destination_url: str) -> None:
 
 
 def heads_in(table: str, ministack) -> int:
-    """How many commands lie in the table, counted without the store."""
+    """How many commands lie in the table, counted without the store: heads alone are in the index."""
     client = boto3.client("dynamodb", **ministack.client_arguments)
-    pages = client.get_paginator("scan").paginate(
-        TableName=table,
-        Select="COUNT",
-        FilterExpression="#part = :head",
-        ExpressionAttributeNames={"#part": "part"},
-        ExpressionAttributeValues={":head": {"S": "head"}},
-    )
+    pages = client.get_paginator("scan").paginate(TableName=table, IndexName="by_time", Select="COUNT")
     count = sum(page["Count"] for page in pages)
     client.close()
     return count
