@@ -158,17 +158,6 @@ class Unsupported(CommandStoreError, NotImplementedError):
 class StoreUnavailable(CommandStoreError, ConnectionError):
     """The store did not answer, or not in time, after all retries. The same call may succeed later."""
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        outcomes: Sequence[Outcome | None] | None = None,
-        result: BatchResult | None = None,
-    ) -> None:
-        super().__init__(message, outcomes=outcomes, result=result)
-        self.outcomes = outcomes
-        self.result = result
-
 
 class Throttled(StoreUnavailable):
     """The engine asked for a slower pace until the retries were used up."""

@@ -38,7 +38,7 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
 
 
 class Drive(ABC):
-    """The three things that differ with and without an event loop, and a way to stop."""
+    """What differs with and without an event loop, and a way to stop."""
 
     is_async: ClassVar[bool]
 
