@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         Throttled,
         Unsupported,
     )
+    from commandstore.export import ExportReport, export_commands
     from commandstore.registry import open_async_store, open_store
     from commandstore.replication import (
         SyncFailure,
@@ -65,6 +66,7 @@ __all__ = [
     "Crypto",
     "CryptoService",
     "DecryptionError",
+    "ExportReport",
     "Failure",
     "InvalidCommand",
     "InvalidQuery",
@@ -85,6 +87,7 @@ __all__ = [
     "SyncReport",
     "Throttled",
     "Unsupported",
+    "export_commands",
     "open_async_store",
     "open_store",
     "sync_async_command_store",
@@ -111,6 +114,7 @@ _MODULES = {
     "Crypto": "crypto",
     "CryptoService": "crypto",
     "DecryptionError": "errors",
+    "ExportReport": "export",
     "Failure": "command",
     "InvalidCommand": "errors",
     "InvalidQuery": "errors",
@@ -131,6 +135,7 @@ _MODULES = {
     "SyncReport": "replication",
     "Throttled": "errors",
     "Unsupported": "errors",
+    "export_commands": "export",
     "open_async_store": "registry",
     "open_store": "registry",
     "sync_async_command_store": "replication",

@@ -6,6 +6,7 @@ two facades that run these, with and without an event loop.
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections.abc import Iterable, Sequence
 from typing import TypedDict
@@ -15,7 +16,14 @@ from commandstore.codec import Record
 from commandstore.command import INT64_MAX, INT64_MIN, BatchResult, Command, CommandQuery, Failure, Page, StoreInfo
 from commandstore.contract import Exists, Rejected
 from commandstore.cursor import read_cursor, write_cursor
-from commandstore.errors import CommandExists, CommandStoreError, CorruptRecord, InvalidCommand, InvalidQuery
+from commandstore.errors import (
+    CommandExists,
+    CommandStoreError,
+    ConfigurationError,
+    CorruptRecord,
+    InvalidCommand,
+    InvalidQuery,
+)
 from commandstore.records import Fate, RecordCore, StoreOptions
 
 __all__ = ["PAGE", "Fate", "Filters", "StoreCore", "StoreOptions", "askable", "is_int"]
@@ -166,6 +174,17 @@ class StoreCore(RecordCore):
     async def reset(self) -> None:
         self.writable()
         await self.backend.clear()
+
+    async def compact(self) -> dict[str, int]:
+        self.writable()
+        return dict(await self.backend.compact())
+
+    async def gc(self, grace: float) -> dict[str, int]:
+        self.writable()
+        # Below 0, what a writer is about to refer to would be garbage; NaN would pass every comparison but this one.
+        if isinstance(grace, bool) or not isinstance(grace, int | float) or not 0 <= grace < math.inf:
+            raise ConfigurationError(f"grace is a number of seconds, at least 0, not {grace!r}")
+        return dict(await self.backend.gc(grace=grace))
 
     # Queries
 

@@ -202,6 +202,35 @@ class CommandStore(_Facade):
         """Remove every command and checkpoint; the store stays usable."""
         run(self.core.reset())
 
+    def compact(self) -> dict[str, int]:
+        """Rewrite what is stored so that reads cost less; what is read stays the same. Safe beside readers and writers.
+
+        Returns:
+            Counts of what was done, under names of the backend's.
+
+        Raises:
+            ReadOnlyStore: the store is read-only.
+            Unsupported: this backend has nothing to compact.
+        """
+        return run(self.core.compact())
+
+    def gc(self, grace: float = 86400.0) -> dict[str, int]:
+        """Remove what no command refers to, as what a killed writer left behind. Removes no command.
+
+        Args:
+            grace: seconds; only what is older goes. Must be longer than any write takes from its first step to its
+                last; 0 only where nobody writes.
+
+        Returns:
+            Counts of what was done, under names of the backend's.
+
+        Raises:
+            ReadOnlyStore: the store is read-only.
+            ConfigurationError: grace is negative or no number.
+            Unsupported: this backend leaves no garbage.
+        """
+        return run(self.core.gc(grace))
+
     def close(self) -> None:
         """Let go of connections and threads. A second call does nothing."""
         run(self.core.close())
@@ -309,6 +338,14 @@ class AsyncCommandStore(_Facade):
     async def reset(self) -> None:
         """See :meth:`CommandStore.reset`."""
         await self.core.reset()
+
+    async def compact(self) -> dict[str, int]:
+        """See :meth:`CommandStore.compact`."""
+        return await self.core.compact()
+
+    async def gc(self, grace: float = 86400.0) -> dict[str, int]:
+        """See :meth:`CommandStore.gc`."""
+        return await self.core.gc(grace)
 
     async def close(self) -> None:
         """See :meth:`CommandStore.close`."""

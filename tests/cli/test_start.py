@@ -34,7 +34,7 @@ def test_help_exits_with_0_and_nothing_at_all_with_2(cli):
 
 def test_help_names_every_command(cli):
     out = cli("--help").out
-    for name in ("init", "info", "create", "get", "ls", "sync", "reset", "demo"):
+    for name in ("init", "info", "create", "get", "ls", "export", "sync", "compact", "gc", "reset", "demo"):
         assert f"\n  {name} " in out
         assert cli(name, "--help").code == 0
 

@@ -22,6 +22,7 @@ SDKS = (
     "cryptography",
     "google",
     "psycopg",
+    "pyarrow",
     "rich",
     "sqlalchemy",
     "typer",

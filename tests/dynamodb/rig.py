@@ -13,10 +13,10 @@ import boto3
 import orjson
 from botocore.exceptions import ClientError, ReadTimeoutError
 
+from commandstore.aws.retry import Retry
 from commandstore.contract import Backend
 from commandstore.drive import AsyncDrive, BlockingDrive, Drive, run
 from commandstore.dynamodb.backend import DynamoDBBackend
-from commandstore.dynamodb.retry import Retry
 from commandstore.dynamodb.table import Creation
 from commandstore.store import CommandStore
 from commandstore.testing.conformance import OverAsync

@@ -11,11 +11,11 @@ import botocore.exceptions
 import pytest
 
 from commandstore import codec
+from commandstore.aws.client import raw_client
 from commandstore.command import Command
 from commandstore.drive import run
 from commandstore.dynamodb import layout
 from commandstore.dynamodb.backend import DynamoDBBackend
-from commandstore.dynamodb.client import raw_client
 from commandstore.dynamodb.table import definition
 from commandstore.store import CommandStore
 from commandstore.testing.engines import Engine

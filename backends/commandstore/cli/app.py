@@ -173,6 +173,50 @@ def list_(
 
 
 @app.command()
+def export(
+    url: Url,
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help="Where to; - or left out is stdout (jsonl only).", show_default=False)
+    ] = "-",
+    *,
+    format: Annotated[str, typer.Option(metavar="jsonl|parquet", help="What to write.")] = "jsonl",  # noqa: A002
+    tenant_uuid: Filter = None,
+    workspace_uuid: Filter = None,
+    domain: Filter = None,
+    session_uuid: Filter = None,
+    data_type: Filter = None,
+    before: Annotated[int | None, typer.Option(help="Only created_at < this.", show_default=False)] = None,
+    after: Annotated[int | None, typer.Option(help="Only created_at > this.", show_default=False)] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace FILE if it is there.")] = False,
+    key_file: KeyFile = None,
+    json: Json = False,
+) -> int:
+    """Write commands to a file, in the order of their time, for other tools.
+
+    FILE appears when it is complete. Exit code 1 when some commands can't be read; they are named.
+    """
+    from commandstore.cli.export import export as run
+
+    return run(
+        url,
+        file,
+        {
+            "tenant_uuid": tenant_uuid,
+            "workspace_uuid": workspace_uuid,
+            "domain": domain,
+            "session_uuid": session_uuid,
+            "data_type": data_type,
+            "before": before,
+            "after": after,
+        },
+        format=format,
+        force=force,
+        key_file=key_file,
+        json=json,
+    )
+
+
+@app.command()
 def sync(
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="Read, never written.", show_default=False)],
     destination: Annotated[
@@ -240,6 +284,29 @@ def sync(
         destination_key_file=destination_key_file,
         json=json,
     )
+
+
+@app.command()
+def compact(url: Url, *, json: Json = False) -> int:
+    """Rewrite what a store holds so that reads cost less. No command changes."""
+    from commandstore.cli import stores
+
+    return stores.compact(url, json=json)
+
+
+@app.command()
+def gc(
+    url: Url,
+    *,
+    grace: Annotated[
+        float, typer.Option(metavar="SECONDS", help="Only what is older; longer than any write takes.")
+    ] = 86400.0,
+    json: Json = False,
+) -> int:
+    """Remove what killed writers left behind, which no command refers to."""
+    from commandstore.cli import stores
+
+    return stores.gc(url, grace=grace, json=json)
 
 
 @app.command()

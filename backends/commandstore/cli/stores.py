@@ -1,4 +1,4 @@
-"""The commands on one store: init, info, create, get, ls, reset."""
+"""The commands on one store: init, info, create, get, ls, compact, gc, reset."""
 
 from __future__ import annotations
 
@@ -17,7 +17,20 @@ from commandstore.errors import CommandStoreError, ConfigurationError, StoreNotF
 from commandstore.registry import open_store
 from commandstore.store import CommandStore
 
-__all__ = ["create", "get", "info", "init", "key_from", "list_", "open_with_key", "payload", "print_page", "reset"]
+__all__ = [
+    "compact",
+    "create",
+    "gc",
+    "get",
+    "info",
+    "init",
+    "key_from",
+    "list_",
+    "open_with_key",
+    "payload",
+    "print_page",
+    "reset",
+]
 
 _KEY_BYTES = 32
 
@@ -227,6 +240,28 @@ def print_page(page: Page, *, indent: int = 0, more: bool = True) -> None:
         note(f"unreadable: {error}")
     if more and page.cursor is not None and rows:
         note(f"more: add --cursor {page.cursor}")
+
+
+def compact(url: str, *, json: bool = False) -> int:
+    """Rewrite what is stored so that reads cost less."""
+    with open_with_key(url) as store:
+        _upkeep("compacted", str(store), store.compact(), json=json)
+    return 0
+
+
+def gc(url: str, *, grace: float = 86400.0, json: bool = False) -> int:
+    """Remove what no command refers to and is older than the grace."""
+    with open_with_key(url) as store:
+        _upkeep("collected", str(store), store.gc(grace), json=json)
+    return 0
+
+
+def _upkeep(done: str, where: str, counts: dict[str, int], *, json: bool) -> None:
+    if json:
+        emit({"store": where, **counts})
+    else:
+        pairs = ", ".join(f"{name}: {count:,}" for name, count in counts.items())
+        say(f"{done} {printable(where)}: {pairs or 'nothing to do'}")
 
 
 def reset(url: str, *, yes: bool = False, json: bool = False) -> int:

@@ -21,6 +21,7 @@ from contextlib import AsyncExitStack
 from typing import Any
 from urllib.parse import urlsplit
 
+from commandstore.aws.retry import Retry
 from commandstore.codec import Record
 from commandstore.command import CommandQuery
 from commandstore.contract import Backend, Capability, Key, Outcome, Register, Slice
@@ -33,7 +34,6 @@ from commandstore.dynamodb.lists import Lister
 from commandstore.dynamodb.parts import Parts
 from commandstore.dynamodb.reader import Reader
 from commandstore.dynamodb.requests import ABSENT, unchanged
-from commandstore.dynamodb.retry import Retry
 from commandstore.dynamodb.single import Single
 from commandstore.dynamodb.table import Creation, open_table
 from commandstore.dynamodb.wire import ConditionFailed, Wire

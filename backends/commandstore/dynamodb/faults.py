@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import botocore.exceptions as sdk
-from botocore.parsers import ResponseParserError
 
+from commandstore.aws.faults import SHOWN, Kind, answer, is_lost, kind_of, unanswered
 from commandstore.errors import (
     AccessDenied,
     CommandStoreError,
@@ -57,105 +57,23 @@ class Place(NamedTuple):
         return self.endpoint or f"DynamoDB in {self.region or 'the configured region'}"
 
 
-_THROTTLED = {
-    "LimitExceededException",
-    "ProvisionedThroughputExceeded",
-    "ProvisionedThroughputExceededException",
-    "RequestLimitExceeded",
-    "SlowDown",
-    "Throttling",
-    "ThrottlingError",
-    "ThrottlingException",
-    "TooManyRequestsException",
-}
-# The engine may have done what was asked, or not.
-_UNAVAILABLE = {
-    "ContinuousBackupsUnavailableException",
-    "InternalFailure",
-    "InternalServerError",
-    "ReplicatedWriteConflictException",
-    "RequestTimeout",
-    "RequestTimeoutException",
-    "ServiceUnavailable",
-    "ServiceUnavailableException",
-    "TransactionConflict",
-    "TransactionConflictException",
-    "TransactionInProgressException",
-}
-_DENIED = {
-    "AccessDenied",
-    "AccessDeniedException",
-    "ExpiredToken",
-    "ExpiredTokenException",
-    "IncompleteSignature",
-    "IncompleteSignatureException",
-    "InvalidClientTokenId",
-    "InvalidSignatureException",
-    "MissingAuthenticationToken",
-    "MissingAuthenticationTokenException",
-    "NotAuthorized",
-    "OptInRequired",
-    "SignatureDoesNotMatch",
-    "UnrecognizedClientException",
-}
-_EXPIRED = {"ExpiredToken", "ExpiredTokenException"}
 _NOT_FOUND = {"ResourceNotFound", "ResourceNotFoundException", "TableNotFoundException"}
 _REFUSED = {"SerializationException", "ValidationError", "ValidationException", "ItemCollectionSizeLimitExceeded"}
 _DUPLICATE = {"DuplicateItem", "ConditionalCheckFailed"}
-_SERVER_ERROR = 500
-_SHOWN = 300
-
-_NO_CREDENTIALS = (
-    sdk.NoCredentialsError,
-    sdk.PartialCredentialsError,
-    sdk.CredentialRetrievalError,
-    sdk.TokenRetrievalError,
-    sdk.SSOError,
-    sdk.UnauthorizedSSOTokenError,
-)
-_SILENT = (
-    sdk.HTTPClientError,
-    sdk.ConnectionError,
-    sdk.IncompleteReadError,
-    ResponseParserError,
-    TimeoutError,
-)
-# Nothing was sent, so nothing can have happened.
-_NOT_SENT = (sdk.EndpointConnectionError, sdk.ConnectTimeoutError, sdk.ProxyConnectionError)
+_EMULATOR_FAILED = "500"
 
 
 def translate(error: BaseException, operation: str, place: Place) -> CommandStoreError | None:
     """This library's error for one of the SDK's; None where it isn't the SDK's."""
-    if isinstance(error, sdk.ClientError):
-        details = error.response.get("Error", {})
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        return by_code(str(details.get("Code", "")), str(details.get("Message", "")), operation, place, status)
-    name = type(error).__name__
-    no_credentials = f"no AWS credentials for table {place.table} ({name}): set AWS_PROFILE or AWS_ACCESS_KEY_ID"
-    silent = f"{place.host} did not answer {operation} for table {place.table} ({name}); check endpoint and network"
-    kinds: tuple[tuple[tuple[type[Exception], ...], type[CommandStoreError], str], ...] = (
-        (_NO_CREDENTIALS, AccessDenied, f"{no_credentials}, or add ?profile=NAME to the URL"),
-        ((sdk.SSLError,), StoreUnavailable, f"no safe connection to {place.host}: {str(error)[:_SHOWN]}"),
-        (_SILENT, StoreUnavailable, silent),
-        ((sdk.BotoCoreError,), ConfigurationError, f"{operation} on {place.url}: {str(error)[:_SHOWN]}"),
-    )
-    for classes, cls, message in kinds:
-        if isinstance(error, classes):
-            return cls(message)
-    # What the asynchronous transport lets through.
-    return StoreUnavailable(silent) if type(error).__module__.partition(".")[0] in {"aiohttp", "urllib3"} else None
+    said = answer(error)
+    if said is None:
+        return unanswered(error, operation, f"table {place.table}", host=place.host, url=place.url)
+    return by_code(said.code, said.message, operation, place, said.status)
 
 
 def by_code(code: str, message: str, operation: str, place: Place, status: int = 400) -> CommandStoreError:
     """The error of an error code, be it of a whole request or of one statement in it."""
-    message = message[:_SHOWN]
-    if code in _THROTTLED:
-        return Throttled(f"DynamoDB asks for a slower pace on table {place.table} ({operation}: {code})")
-    if code in _DENIED:
-        what = "the AWS credentials have expired" if code in _EXPIRED else "AWS refuses access"
-        return AccessDenied(
-            f"{what} to table {place.table} at {place.host} ({operation}: {code}). {_permission(operation)} {message}"
-        )
+    message = message[:SHOWN]
     if code in _NOT_FOUND:
         return StoreNotFound(
             f"there is no table {place.table} at {place.host}; create it with: commandstore init '{place.url}'"
@@ -166,7 +84,15 @@ def by_code(code: str, message: str, operation: str, place: Place, status: int =
             if operation == "BatchExecuteStatement"
             else Unsupported(f"{place.host} doesn't know {operation}")
         )
-    if code in _UNAVAILABLE or status >= _SERVER_ERROR or not code:
+    kind = kind_of(code, status)
+    if kind is Kind.THROTTLED:
+        return Throttled(f"DynamoDB asks for a slower pace on table {place.table} ({operation}: {code})")
+    if kind in {Kind.DENIED, Kind.EXPIRED}:
+        what = "the AWS credentials have expired" if kind is Kind.EXPIRED else "AWS refuses access"
+        return AccessDenied(
+            f"{what} to table {place.table} at {place.host} ({operation}: {code}). {_permission(operation)} {message}"
+        )
+    if kind is Kind.UNAVAILABLE:
         return StoreUnavailable(f"{place.host} could not do {operation} on table {place.table} ({code})")
     return ConfigurationError(f"{place.host} refused {operation} on table {place.table} ({code}): {message}")
 
@@ -188,7 +114,7 @@ def is_not_partiql(error: BaseException, place: Place) -> bool:
     """Whether this is how an emulator without PartiQL fails: with 500 and no word of DynamoDB's, at once."""
     if not isinstance(error, sdk.ClientError) or place.endpoint is None:
         return False
-    return bool(error.response.get("Error", {}).get("Code") == str(_SERVER_ERROR))
+    return bool(error.response.get("Error", {}).get("Code") == _EMULATOR_FAILED)
 
 
 def is_refused(error: CommandStoreError) -> bool:
@@ -203,15 +129,6 @@ def is_condition(error: BaseException) -> bool:
     return isinstance(error, sdk.ClientError) and error.response.get("Error", {}).get("Code") == code
 
 
-def is_lost(error: BaseException) -> bool:
-    """Whether the request that failed so may have had its effect."""
-    if isinstance(error, sdk.ClientError):
-        code = error.response.get("Error", {}).get("Code")
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        return code not in _THROTTLED and (code in _UNAVAILABLE or status >= _SERVER_ERROR)
-    return not isinstance(error, _NOT_SENT)
-
-
 def is_duplicate(code: str) -> bool:
     """Whether a statement failed because the item is there."""
     return code in _DUPLICATE
@@ -221,7 +138,7 @@ def statement_error(code: str, message: str, command_uuid: str, place: Place) ->
     """The error of one statement of a batch: the command's own fault, or the table's."""
     if code in _REFUSED:
         return InvalidCommand(
-            f"command {command_uuid!a}: DynamoDB refuses its item ({code}): {message[:_SHOWN]}",
+            f"command {command_uuid!a}: DynamoDB refuses its item ({code}): {message[:SHOWN]}",
             command_uuid=command_uuid,
         )
     return by_code(code, message, "BatchExecuteStatement", place)

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from commandstore.aws.retry import Retry
 from commandstore.codec import FORMAT_VERSION
 from commandstore.drive import Drive
 from commandstore.dynamodb import layout
 from commandstore.dynamodb.layout import Shards
 from commandstore.dynamodb.requests import ABSENT
-from commandstore.dynamodb.retry import Retry
 from commandstore.dynamodb.wire import ConditionFailed, Wire
 from commandstore.errors import ConfigurationError, StoreNotFound, StoreUnavailable
 

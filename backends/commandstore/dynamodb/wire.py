@@ -21,12 +21,12 @@ from typing import Any
 
 import orjson
 
+from commandstore.aws.client import raw_client
+from commandstore.aws.retry import Retry, Tries
 from commandstore.drive import Drive
 from commandstore.dynamodb import layout
-from commandstore.dynamodb.client import raw_client
 from commandstore.dynamodb.faults import Place, is_condition, is_lost, is_not_partiql, no_partiql, translate
 from commandstore.dynamodb.requests import cut, writes_body
-from commandstore.dynamodb.retry import Retry, Tries
 from commandstore.errors import StoreUnavailable, Throttled
 
 __all__ = ["ConditionFailed", "Wire"]

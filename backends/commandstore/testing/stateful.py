@@ -9,6 +9,7 @@ Values come from small domains, so that ties, duplicates and conflicts are the r
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any, ClassVar
 
 import hypothesis.strategies as st
@@ -16,8 +17,9 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
 from commandstore.command import Command
+from commandstore.contract import Capability
 from commandstore.drive import run
-from commandstore.errors import CommandExists
+from commandstore.errors import CommandExists, Unsupported
 from commandstore.memory import MemoryBackend
 from commandstore.store import CommandStore
 from commandstore.testing.conformance.data import EDGES, KIB, only, payload
@@ -85,6 +87,7 @@ class _StoreMachine(RuleBasedStateMachine):
     def start(self, commands: list[Command]) -> None:
         self.store = self.lab.open()
         self.store.reset()
+        self.kept_up = Capability.MAINTENANCE in self.store.core.backend.capabilities
         self.create_many(commands)
 
     def teardown(self) -> None:
@@ -189,6 +192,19 @@ class _StoreMachine(RuleBasedStateMachine):
         self.store.reset()
         self.memory.reset()
         assert self.place.raw_uuids() == set(), "reset"
+
+    @precondition(lambda self: self.kept_up)
+    @rule()
+    def compact(self) -> None:
+        # In memory there is nothing to do; what is read afterwards says whether all was kept.
+        with suppress(Unsupported):  # a backend may have only one of the two
+            self.store.compact()
+
+    @precondition(lambda self: self.kept_up)
+    @rule()
+    def gc(self) -> None:
+        with suppress(Unsupported):
+            self.store.gc(grace=0)
 
     @rule()
     def reopen(self) -> None:

@@ -149,6 +149,12 @@ class OverAsync(CommandStore):
     def reset(self) -> None:
         self._runner.run(self._store.reset())
 
+    def compact(self) -> dict[str, int]:
+        return self._runner.run(self._store.compact())
+
+    def gc(self, grace: float = 86400.0) -> dict[str, int]:
+        return self._runner.run(self._store.gc(grace))
+
     def close(self) -> None:
         self._runner.run(self._store.close())
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 
 from commandstore.command import INT64_MAX, INT64_MIN
+from commandstore.contract import Capability
 from commandstore.core import StoreOptions
-from commandstore.errors import ReadOnlyStore, StoreClosed, StoreNotFound
+from commandstore.errors import ConfigurationError, ReadOnlyStore, StoreClosed, StoreNotFound, Unsupported
 from commandstore.store import CommandStore
-from commandstore.testing.conformance.data import a_command, some_commands
+from commandstore.testing.conformance.data import KIB, a_command, payload, some_commands
 from commandstore.testing.conformance.lab import Lab
 
 __all__ = ["LifecycleLaws"]
@@ -27,8 +29,14 @@ CALLS: dict[str, Callable[[CommandStore], object]] = {
     "delete": lambda store: store.delete("c1"),
     "info": lambda store: store.info(),
     "reset": lambda store: store.reset(),
+    "compact": lambda store: store.compact(),
+    "gc": lambda store: store.gc(),
 }
-WRITES = ("create", "create_many", "update", "delete", "reset")
+UPKEEP: dict[str, Callable[[CommandStore], dict[str, int]]] = {
+    "compact": lambda store: store.compact(),
+    "gc": lambda store: store.gc(grace=0),
+}
+WRITES = ("create", "create_many", "update", "delete", "reset", "compact", "gc")
 
 
 class LifecycleLaws:
@@ -183,3 +191,51 @@ class LifecycleLaws:
         store.reset()
         store.reset()
         assert store.total() == 0
+
+    def test_upkeep_is_unsupported_exactly_where_it_is_not_declared(self, store: CommandStore) -> None:
+        # A backend may have one of the two: DynamoDB has garbage, and nothing to compact.
+        offered = []
+        for name, call in UPKEEP.items():
+            try:
+                counts = call(store)
+            except Unsupported:
+                continue
+            offered.append(name)
+            assert all(isinstance(count, int) and count >= 0 for count in counts.values()), (name, counts)
+        assert bool(offered) == (Capability.MAINTENANCE in store.core.backend.capabilities), offered
+
+    @pytest.mark.parametrize("name", UPKEEP)
+    def test_upkeep_keeps_every_command(self, lab: Lab, store: CommandStore, name: str) -> None:
+        lab.fill(store, some_commands(30))
+        lab.keeps(store, a_command("long", data_bytes=payload(450 * KIB)))
+        store.update(a_command("c00003", 1_003, data_bytes=b"new"))
+        store.delete("c00004")
+        lab.place.settle()
+        expected = list(store.scan())
+        for _ in range(2):  # what has been done once has nothing left to do, and does no harm
+            with suppress(Unsupported):
+                UPKEEP[name](store)
+            lab.place.settle()
+            assert list(store.scan()) == expected
+            assert lab.place.raw_uuids() == {command.command_uuid for command in expected}
+            again = lab.open(read_only=True)
+            assert list(again.scan()) == expected
+            assert again.get_many([command.command_uuid for command in expected]) == {
+                command.command_uuid: command for command in expected
+            }
+            assert again.get("c00004") is None
+            assert again.total() == len(expected)
+
+    @pytest.mark.parametrize("name", UPKEEP)
+    def test_upkeep_keeps_every_register(self, lab: Lab, store: CommandStore, name: str) -> None:
+        backend = store.core.backend
+        lab.do(backend.register_swap("one", b"1", expected=None, token="t"))
+        before = lab.do(backend.register_get("one"))
+        with suppress(Unsupported):
+            UPKEEP[name](store)
+        assert lab.do(backend.register_get("one")) == before
+
+    @pytest.mark.parametrize("grace", [-1, -0.001, float("nan"), float("inf"), True, "1"])
+    def test_gc_refuses_a_grace_that_is_no_span_of_time(self, store: CommandStore, grace: float) -> None:
+        with pytest.raises(ConfigurationError):
+            store.gc(grace=grace)

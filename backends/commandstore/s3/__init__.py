@@ -1,0 +1,1 @@
+"""Commands in an S3 bucket."""
