@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any
@@ -188,7 +188,7 @@ class PostgresBackend(SqlBackend):
 
     # Reading
 
-    def _by_ids(self, connection: Connection, ids: Sequence[Any]) -> Iterator[Any]:
+    def _by_ids(self, connection: Connection, ids: Sequence[Any]) -> Generator[Any, None, None]:
         # A statement is a round trip and its rows come as a whole: many small ones at once, large ones by few.
         sql = postgres_facts.by_ids(self._table)
         left = list(ids)

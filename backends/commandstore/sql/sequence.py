@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
 from typing import Any
 
 from sqlalchemy import Connection, Engine, text
@@ -82,7 +82,7 @@ class SequenceBackend(Backend):
         finally:
             result.close()
 
-    def _by_ids(self, connection: Connection, ids: Sequence[Any]) -> Iterator[Any]:
+    def _by_ids(self, connection: Connection, ids: Sequence[Any]) -> Generator[Any, None, None]:
         """Rows of these ids, in the order of the ids, read as they are asked for: a few may fill the memory."""
         raise NotImplementedError
 
@@ -153,8 +153,8 @@ class SequenceBackend(Backend):
         ids = [key[-1] for key in keys]
         rows: dict[Any, Row] = {}
         for chunk in chunked(ids, _FETCH):
-            with self._reading() as connection:
-                raws = list(self._by_ids(connection, chunk))
+            with self._reading() as connection, closing(self._by_ids(connection, chunk)) as found:
+                raws = list(found)
             rows |= {raw[0]: row_of(raw, feed_key(raw)) for raw in raws}
         return [rows.get(row_id) for row_id in ids]
 
@@ -168,7 +168,8 @@ class SequenceBackend(Backend):
 
     def _fitting(self, connection: Connection, anchors: Sequence[Anchor]) -> frozenset[Anchor]:
         # One row at a time: an anchor is a row of any size.
-        now = {anchor_of(raw) for raw in self._by_ids(connection, [anchor.id for anchor in anchors])}
+        with closing(self._by_ids(connection, [anchor.id for anchor in anchors])) as found:
+            now = {anchor_of(raw) for raw in found}
         return frozenset(anchor for anchor in anchors if anchor in now)
 
     def _horizon(self, connection: Connection) -> int:
@@ -196,14 +197,18 @@ def _place(
     return place_of((tagged(time, kind.decode()), name.hex(), row_id))
 
 
-def up_to(size: int, raws: Iterable[Any]) -> tuple[list[Any], bool]:
-    """Rows until their payload reaches a size, and whether it did."""
+def up_to(size: int, raws: Generator[Any, None, None]) -> tuple[list[Any], bool]:
+    """Rows until their payload reaches a size, and whether it did. Closes what it reads from.
+
+    Whoever leaves rows behind, at the size or by an interrupt, has to end the statement while its connection is open.
+    """
     found: list[Any] = []
-    for raw in raws:
-        found.append(raw)
-        size -= sum(len(value) for value in raw[PAYLOAD] if isinstance(value, bytes | str))
-        if size <= 0:
-            return found, True
+    with closing(raws):
+        for raw in raws:
+            found.append(raw)
+            size -= sum(len(value) for value in raw[PAYLOAD] if isinstance(value, bytes | str))
+            if size <= 0:
+                return found, True
     return found, False
 
 

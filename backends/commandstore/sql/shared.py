@@ -7,7 +7,6 @@ to be written.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -76,8 +75,7 @@ class SqlBackend(SequenceBackend):
             for nulls in walks:
                 start = after if after is not None and (after[0] is None) == nulls else None
                 statement = self._table.page(query, start, most - len(raws), nulls=nulls, selective=selective)
-                with closing(self._streamed(connection, statement)) as found:
-                    more, full = up_to(PAGE_BYTES, found)
+                more, full = up_to(PAGE_BYTES, self._streamed(connection, statement))
                 raws += more
                 if full or len(raws) == most:
                     break

@@ -212,7 +212,7 @@ class SqliteBackend(SqlBackend):
         finally:
             cursor.close()  # a statement that isn't over holds its lock
 
-    def _by_ids(self, connection: Connection, ids: Sequence[Any]) -> Iterator[Any]:
+    def _by_ids(self, connection: Connection, ids: Sequence[Any]) -> Generator[Any, None, None]:
         return self._streamed(connection, Statement(self._table.by_ids(), {"ids": json.dumps(ids)}))
 
     def _version(self) -> object | None:
