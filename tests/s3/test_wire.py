@@ -101,17 +101,44 @@ def test_deleting_takes_many_and_missing_ones(bucket: Wired) -> None:
 def test_a_list_goes_by_key_from_page_to_page(bucket: Wired) -> None:
     wire, before = bucket.wire, time.time()
     etags = {key: bucket.do(wire.put(key, b"123")) for key in ("l/b", "l/a", "l/ä", "l/c/1", "m")}
-    page, more = bucket.do(wire.list("l/"))
+    page, token = bucket.do(wire.list("l/"))
     assert [entry.key for entry in page] == ["l/a", "l/b", "l/c/1", "l/ä"]
-    assert not more
+    assert token is None
     assert all(entry.etag == etags[entry.key] and entry.size == 3 for entry in page)
     assert all(abs(entry.modified - before) < 60 for entry in page)
     assert [entry.key for entry in bucket.do(wire.list("l/", after="l/b"))[0]] == ["l/c/1", "l/ä"]
-    assert bucket.do(wire.list("n")) == ([], False)
-    # A page of one, as if the engine gave no more.
-    for _ in range(4):
-        bucket.faults.answer("list_objects_v2", lambda a: {**a, "Contents": a["Contents"][:1], "IsTruncated": True})
+    assert bucket.do(wire.list("n")) == ([], None)
+    wire._bucket["MaxKeys"] = 1  # the engine's own pages, but small
+    page, token = bucket.do(wire.list("l/"))
+    assert [entry.key for entry in page] == ["l/a"]
+    assert [entry.key for entry in bucket.do(wire.list("l/", token=token))[0]] == ["l/b"]
+    before_all = bucket.faults.calls["list_objects_v2"]
     assert [entry.key for entry in bucket.do(wire.list_all("l/"))] == ["l/a", "l/b", "l/c/1", "l/ä"]
+    assert bucket.faults.calls["list_objects_v2"] - before_all == 4
+
+
+def test_pages_that_do_not_come_in_the_order_of_keys_lose_nothing(bucket: Wired) -> None:
+    wire = bucket.wire
+    for key in ("l/a", "l/b", "l/c"):
+        bucket.do(wire.put(key, b""))
+    wire._bucket["MaxKeys"] = 1
+    swapped = {"stage/l/a": "stage/l/z", "stage/l/b": "stage/l/0"}
+
+    def disorder(answer: dict[str, object]) -> dict[str, object]:
+        [entry] = answer["Contents"]
+        return {**answer, "Contents": [{**entry, "Key": swapped[entry["Key"]]}]}
+
+    for _ in swapped:
+        bucket.faults.answer("list_objects_v2", disorder)
+    assert [entry.key for entry in bucket.do(wire.list_all("l/"))] == ["l/0", "l/c", "l/z"]
+
+
+def test_a_list_that_breaks_off_is_no_short_list(bucket: Wired) -> None:
+    bucket.do(bucket.wire.put("l/a", b""))
+    for _ in range(bucket.wire.retry.attempts):
+        bucket.faults.answer("list_objects_v2", lambda answer: {**answer, "IsTruncated": True})
+    with pytest.raises(StoreUnavailable):
+        bucket.do(bucket.wire.list_all("l/"))
 
 
 def test_a_bucket_may_be_created_again(bucket: Wired) -> None:

@@ -257,16 +257,19 @@ class Wire:
             if not is_gone(refused.error):
                 raise self._translated(refused, request) from refused.error
 
-    async def list(self, prefix: str, *, after: str = "") -> tuple[_Entries, bool]:
-        """A page of the objects whose keys begin so, by key, and whether there are more.
+    async def list(self, prefix: str, *, after: str = "", token: str | None = None) -> tuple[_Entries, str | None]:
+        """A page of the objects whose keys begin so, by key, and the token of the next page; None at the end.
 
         Args:
             prefix: of keys within the store's prefix.
             after: a key; only those behind it.
+            token: of the page before. A key would not do: not every engine lists in the order of keys.
         """
         request: dict[str, Any] = {**self._bucket, "Prefix": self.place.prefix + prefix}
         if after:
             request["StartAfter"] = self.place.prefix + after
+        if token is not None:
+            request["ContinuationToken"] = token
         try:
             return await self._call("ListObjectsV2", request, self._entries)
         except _Refused as refused:
@@ -274,13 +277,11 @@ class Wire:
 
     async def list_all(self, prefix: str) -> _Entries:
         """All the objects whose keys begin so, by key."""
-        found: list[Entry] = []
-        more = True
-        while more:
-            page, more = await self.list(prefix, after=found[-1].key if found else "")
+        found, token = await self.list(prefix)
+        while token is not None:
+            page, token = await self.list(prefix, token=token)
             found += page
-            more = more and bool(page)
-        return found
+        return sorted(found)
 
     async def create_bucket(self) -> None:
         """Make the bucket; one that is ours already is fine."""
@@ -351,14 +352,18 @@ class Wire:
             raise
         return Got(data, await _etag(answer))
 
-    async def _entries(self, answer: dict[str, Any]) -> tuple[_Entries, bool]:
+    async def _entries(self, answer: dict[str, Any]) -> tuple[_Entries, str | None]:
         skip = len(self.place.prefix)
         entries = [
             Entry(item["Key"][skip:], item["ETag"], item["Size"], item["LastModified"].timestamp())
             for item in answer.get("Contents", ())
         ]
         # AWS sorts by the bytes of UTF-8, which is how Python compares; other engines have other opinions.
-        return sorted(entries), bool(answer.get("IsTruncated"))
+        token: str | None = answer.get("NextContinuationToken")
+        if answer.get("IsTruncated") and not token:
+            # Taken for the end, it would make a short list of a long one.
+            raise ResponseParserError("a list that goes on has no token to go on with")
+        return sorted(entries), token if answer.get("IsTruncated") else None
 
 
 class _Refused(Exception):
