@@ -6,16 +6,16 @@ import asyncio
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from typing import Any
 
-import boto3
 from botocore.exceptions import ClientError, IncompleteReadError, ReadTimeoutError
 
 from commandstore.aws.retry import Retry
 from commandstore.drive import AsyncDrive, BlockingDrive, Drive, run
 from commandstore.s3.faults import Place
 from commandstore.s3.wire import Wire, connect, located
+from faulty_client import faulty_session
 
 NO_PAUSE = Retry(base=0.0, longest=0.0)
 _numbers = itertools.count(1)
@@ -94,46 +94,6 @@ class TornBody:
     def close(self) -> None:
         self.closed = True
         self._body.close()
-
-
-class _FaultyClient:
-    def __init__(self, client: Any, faults: Faults, *, is_async: bool) -> None:
-        self._client, self._faults, self._is_async = client, faults, is_async
-
-    def __getattr__(self, name: str) -> Any:
-        method = getattr(self._client, name)
-        if not callable(method) or name == "close":
-            return method
-
-        def call(**request: Any) -> Any:
-            self._faults.sent(name, request)
-            return self._faults.came(name, method(**request))
-
-        async def call_async(**request: Any) -> Any:
-            self._faults.sent(name, request)
-            return self._faults.came(name, await method(**request))
-
-        return call_async if self._is_async else call
-
-
-def faulty_session(faults: Faults, *, is_async: bool) -> Any:
-    """A session of the SDK whose clients fail on demand."""
-    if not is_async:
-
-        class Session(boto3.Session):
-            def client(self, *args: Any, **settings: Any) -> Any:
-                return _FaultyClient(super().client(*args, **settings), faults, is_async=False)
-
-        return Session()
-    import aioboto3  # noqa: PLC0415 - the blocking tests run without it
-
-    class AsyncSession(aioboto3.Session):
-        @asynccontextmanager
-        async def client(self, *args: Any, **settings: Any) -> Any:
-            async with super().client(*args, **settings) as client:
-                yield _FaultyClient(client, faults, is_async=True)
-
-    return AsyncSession()
 
 
 def client_error(code: str, status: int = 400, message: str = "as the engine says it", **more: Any) -> ClientError:
