@@ -6,53 +6,92 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from commandstore.s3.directory import WIDTH, Hashes, Row, covers, entries, find, key_of, merge, window
+from commandstore.s3 import directory
+from commandstore.s3.directory import SPACE, WIDTH, Candidate, Directory, chunks, entries, fold, hash_of, merge
 
-UUIDS = st.lists(st.text(min_size=1, max_size=8), max_size=30)
+UUIDS = st.lists(st.text(min_size=1, max_size=8), max_size=30, unique=True)
 SEGMENTS = st.lists(UUIDS, max_size=5)
 
 
-def directory(segments: list[list[str]]) -> bytes:
-    return merge([], [entry for number, uuids in enumerate(segments) for entry in entries(uuids, number)])
+def a_directory(segments: list[list[str]]) -> Directory:
+    runs = [entries(uuids, number) for number, uuids in enumerate(segments)]
+    return Directory(b"".join(runs), [len(run) // WIDTH for run in runs])
 
 
 @given(SEGMENTS, UUIDS)
 def test_every_row_of_a_uuid_is_found_and_no_other(segments: list[list[str]], others: list[str]) -> None:
-    data = directory(segments)
+    data = a_directory(segments)
     every = {uuid for uuids in segments for uuid in uuids}
     for uuid in every | set(others):
-        rows = [Row(n, at) for n, uuids in enumerate(segments) for at, one in enumerate(uuids) if one == uuid]
-        assert find(data, key_of(uuid)) == rows
-    asked = sorted(every | set(others))
-    assert Hashes(data).known(asked) == [uuid in every for uuid in asked]
+        rows = [Candidate(n, at) for n, uuids in enumerate(segments) for at, one in enumerate(uuids) if one == uuid]
+        assert data.find(hash_of(uuid)) == rows
+    asked = {hash_of(uuid): uuid for uuid in every | set(others)}
+    assert {asked[key] for key in data.among(asked)} == every
 
 
-@given(SEGMENTS, SEGMENTS, st.sets(st.integers(0, 4)))
-def test_a_merge_is_the_directory_of_the_segments_that_are_left(
-    one: list[list[str]], other: list[list[str]], dropped: set[int]
-) -> None:
-    kept = [number for number in range(len(one)) if number not in dropped]
-    numbers = {old: new for new, old in enumerate(kept)}
-    others = {old: old + len(kept) for old in range(len(other))}
-    merged = merge([(directory(one), numbers), (directory(other), others)])
-    assert merged == directory([one[number] for number in kept] + other)
+def test_many_keys_are_looked_up_as_single_ones_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    uuids = [f"c{number}" for number in range(100)]
+    data = a_directory([uuids[:50], uuids[50:]])
+    keys = [hash_of(f"c{number}") for number in range(150)]
+    for searched in (0, 1000):  # always by search, always by set
+        monkeypatch.setattr(directory, "_SEARCH", searched)
+        assert sorted(data.among(keys)) == sorted(keys[:100])
 
 
-@pytest.mark.parametrize("count", [1, 2, 100, 20_000])
-def test_a_window_of_a_large_directory_says_all_of_each_key(count: int) -> None:
-    data = directory([[f"c{number}" for number in range(count)]])
-    for number in range(0, count + 50, max(1, count // 200)):  # those behind the count are not in it
-        key = key_of(f"c{number}")
-        first, end = window(key, count)
-        part = data[first * WIDTH : end * WIDTH]
-        assert covers(part, key, first, count)
-        assert find(part, key) == find(data, key) == ([Row(0, number)] if number < count else [])
-        assert end - first <= 32 + 12 * count**0.5
+@given(SEGMENTS, st.sets(st.integers(0, 4)))
+def test_a_merge_is_one_run_of_the_segments_that_are_left(segments: list[list[str]], dropped: set[int]) -> None:
+    live = {number for number in range(len(segments)) if number not in dropped}
+    run = merge([entries(uuids, number) for number, uuids in enumerate(segments)], live)
+    assert run == b"".join(sorted(run[at : at + WIDTH] for at in range(0, len(run), WIDTH)))
+    kept = Directory(run, [len(run) // WIDTH])
+    for uuid in {uuid for uuids in segments for uuid in uuids}:
+        expected = [Candidate(n, at) for n in sorted(live) for at, one in enumerate(segments[n]) if one == uuid]
+        assert kept.find(hash_of(uuid)) == expected
 
 
-def test_a_range_that_misses_its_key_is_noticed() -> None:
-    uuids = sorted((f"c{number}" for number in range(100)), key=key_of)
-    data = directory([uuids])
-    key = key_of(uuids[50])
-    for first, end, said in ((49, 52, True), (0, 52, True), (49, 100, True), (50, 52, False), (49, 51, False)):
-        assert covers(data[first * WIDTH : end * WIDTH], key, first, 100) is said, (first, end)
+@given(UUIDS, st.lists(st.integers(1, SPACE - 1), max_size=5, unique=True))
+def test_the_pieces_of_a_run_are_cut_where_partitions_begin(uuids: list[str], bounds: list[int]) -> None:
+    run, lows = entries(uuids, 7), [0, *sorted(bounds)]
+    pieces = chunks(run, lows)
+    assert b"".join(pieces) == run
+    for piece, low, high in zip(pieces, lows, [*lows[1:], SPACE], strict=True):
+        keys = [int.from_bytes(piece[at : at + 8], "big") for at in range(0, len(piece), WIDTH)]
+        assert all(low <= key < high for key in keys)
+
+
+@given(SEGMENTS, st.integers(1, 40))
+def test_partitions_stay_small_and_lose_nothing(segments: list[list[str]], full: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(directory, "FULL", full)
+        live = set(range(len(segments)))
+        made: list[tuple[int, Directory, tuple[int, ...]]] = []
+        for number, uuids in enumerate(segments):
+            lows = [low for low, _, _ in made] or [0]
+            pieces = chunks(entries(uuids, number), lows)
+            before, made = made or [(0, None, ())], []
+            for (low, old, runs), high, piece in zip(before, [*lows[1:], SPACE], pieces, strict=True):
+                for chunk in fold(low, high, old, runs, piece, live):
+                    assert sum(chunk.runs) <= max(full, len(segments))  # one uuid of each can not be cut
+                    made.append((chunk.low, Directory(chunk.data, chunk.runs), chunk.runs))
+        assert [low for low, _, _ in made] == sorted({low for low, _, _ in made})
+        for uuid in {uuid for uuids in segments for uuid in uuids}:
+            key = hash_of(uuid)
+            home = [data for low, data, _ in made if low <= key][-1]
+            assert sorted(home.find(key)) == [
+                Candidate(n, at) for n, uuids in enumerate(segments) for at, one in enumerate(uuids) if one == uuid
+            ]
+
+
+def test_runs_of_a_partition_are_few_however_often_it_grows() -> None:
+    old, runs = None, ()
+    for number in range(200):
+        run = entries([f"{number}-{at}" for at in range(50)], number)
+        [chunk] = fold(0, SPACE, old, runs, run, range(number + 1))
+        old, runs = Directory(chunk.data, chunk.runs), chunk.runs
+        assert len(runs) <= 9
+    assert sum(runs) == 200 * 50
+
+
+def test_a_directory_of_another_length_is_refused() -> None:
+    with pytest.raises(ValueError, match="length"):
+        Directory(b"x" * WIDTH * 2, [1])

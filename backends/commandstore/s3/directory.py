@@ -1,140 +1,189 @@
-"""Which segment holds a uuid: a directory of many segments, in one immutable object. Pure.
+"""Which segment holds a uuid: directories of entries, many segments in one object. Pure.
 
-An object of entries of ``WIDTH`` bytes, sorted: eight bytes of BLAKE2b over the uuid, the segment's number among those
-of the directory (big-endian uint16), the row in it (uint32). Nothing else is in it, so that a place can be computed.
+An entry has ``WIDTH`` bytes: eight of BLAKE2b over the uuid, the number of the segment and the row in it (big-endian
+uint32 each), so that entries sort by hash. Entries lie in *runs*, each sorted by itself; an object is several runs,
+one behind the other. To add a run is to copy bytes, which costs nothing; to merge runs takes a comparison of Python's
+for each entry, so that is done seldom: see :func:`fold`.
 
 Bloom filters are a tenth of the size, but each probe of one takes several steps of Python, for every segment, and one
-answer in a hundred is wrong. Here one ranged GET finds a uuid: hashes are spread evenly, so its place is known to
-within a few times the root of their number (of a million entries, 14 MB, at most 85 KB are read). Bulk inserts look
-uuids up by a binary search in C, and a wrong candidate is a matter of 2**-64.
+answer in a hundred is wrong. Here a single uuid takes two objects of at most ``FULL`` entries or twice that, read
+once and kept; a bulk insert looks its uuids up by a binary search in C, and a wrong candidate is a matter of 2**-64.
+
+Entries of segments that were merged into others stay until their run is merged: who finds one asks the manifest.
 """
 
 from __future__ import annotations
 
 import hashlib
-import math
 import sys
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
-__all__ = [
-    "WIDTH",
-    "Hashes",
-    "Row",
-    "covers",
-    "entries",
-    "find",
-    "key_of",
-    "merge",
-    "window",
-]
+__all__ = ["FULL", "SPACE", "WIDTH", "Candidate", "Chunk", "Directory", "chunks", "entries", "fold", "hash_of"]
 
 _HASH = 8
-WIDTH = _HASH + 2 + 4
-# How many standard deviations of the place are read: a miss is one in five hundred millions, and costs a second read.
-_DEVIATIONS = 6
+WIDTH = _HASH + 4 + 4
+FULL = 1 << 17
+"""A directory object of more entries than this is merged, and then cut in two: 2 MiB."""
+_SEARCH = 8
+"""A search takes about as long as so many entries take to become part of a set."""
+SPACE = 1 << (8 * _HASH)
+"""Hashes are below this."""
 
 
-class Row(NamedTuple):
+class Candidate(NamedTuple):
     """Where a command may lie."""
 
     segment: int
     row: int
 
 
-def key_of(command_uuid: str) -> bytes:
+def hash_of(command_uuid: str) -> int:
     """What a uuid is sorted by in a directory."""
-    return hashlib.blake2b(command_uuid.encode(), digest_size=_HASH).digest()
+    return int.from_bytes(hashlib.blake2b(command_uuid.encode(), digest_size=_HASH).digest(), "big")
 
 
-def entries(uuids: Iterable[str], segment: int) -> list[bytes]:
-    """The entries of a segment's rows, in the order of the rows."""
-    number = segment.to_bytes(2, "big")
-    return [key_of(uuid) + number + row.to_bytes(4, "big") for row, uuid in enumerate(uuids)]
+def entries(uuids: Iterable[str], segment: int) -> bytes:
+    """The run of a segment, from the uuids of its rows."""
+    number = segment.to_bytes(4, "big")
+    blake2b = hashlib.blake2b
+    made = [
+        blake2b(uuid.encode(), digest_size=_HASH).digest() + number + row.to_bytes(4, "big")
+        for row, uuid in enumerate(uuids)
+    ]
+    made.sort()
+    return b"".join(made)
 
 
-def merge(parts: Iterable[tuple[bytes, Mapping[int, int]]], new: Iterable[bytes] = ()) -> bytes:
-    """One directory of several.
+class Directory:
+    """A directory object, to be looked into.
 
     Args:
-        parts: directories, each with the new numbers of its segments; those without a number are left out.
-        new: further entries.
+        data: its bytes.
+        runs: how many entries each run has.
+
+    Raises:
+        ValueError: the object has another length.
     """
-    found: list[bytes] = []
-    for data, numbers in parts:
-        same = all(old == now for old, now in numbers.items())
-        for entry in _cut(data):
-            old = int.from_bytes(entry[_HASH : _HASH + 2], "big")
-            if old in numbers:
-                found.append(entry if same else entry[:_HASH] + numbers[old].to_bytes(2, "big") + entry[_HASH + 2 :])
-    found += new
-    found.sort()  # of sorted runs mostly, which takes a comparison for each entry
+
+    def __init__(self, data: bytes, runs: Sequence[int]) -> None:
+        if len(data) != sum(runs) * WIDTH:
+            raise ValueError("a directory of another length")
+        self.data = data
+        words = array("Q", data)
+        if sys.byteorder == "little":
+            words.byteswap()
+        self._hashes = words[0::2]
+        ends = [0]
+        for count in runs:
+            ends.append(ends[-1] + count)
+        self._bounds = list(pairwise(ends))
+
+    def find(self, key: int) -> list[Candidate]:
+        """Where a hash is found, in all runs."""
+        found: list[Candidate] = []
+        hashes, data = self._hashes, self.data
+        for start, end in self._bounds:
+            at = bisect_left(hashes, key, start, end)
+            while at < end and hashes[at] == key:
+                place = at * WIDTH + _HASH
+                segment, row = data[place : place + 4], data[place + 4 : place + 8]
+                found.append(Candidate(int.from_bytes(segment, "big"), int.from_bytes(row, "big")))
+                at += 1
+        return found
+
+    def among(self, keys: Collection[int]) -> Collection[int]:
+        """Those of some hashes that are here."""
+        if len(keys) * len(self._bounds) * _SEARCH > len(self._hashes):
+            there = frozenset(self._hashes)  # not kept: it takes five times the memory
+            return [key for key in keys if key in there]
+        return [key for key in keys if self._has(key)]
+
+    def _has(self, key: int) -> bool:
+        hashes = self._hashes
+        for start, end in self._bounds:
+            at = bisect_left(hashes, key, start, end)
+            if at < end and hashes[at] == key:
+                return True
+        return False
+
+    def run(self, number: int) -> bytes:
+        """The bytes of a run."""
+        start, end = self._bounds[number]
+        return self.data[start * WIDTH : end * WIDTH]
+
+
+class Chunk(NamedTuple):
+    """A directory object that is about to be: what it holds from which hash on."""
+
+    low: int
+    data: bytes
+    runs: tuple[int, ...]
+
+
+def chunks(run: bytes, lows: Sequence[int]) -> list[bytes]:
+    """A sorted run, cut where each of the hashes begins; the first one is 0."""
+    keys = [low.to_bytes(_HASH, "big") for low in lows]
+    cuts = [_first(run, key) * WIDTH for key in keys] + [len(run)]
+    return [run[start:end] for start, end in pairwise(cuts)]
+
+
+def merge(runs: Iterable[bytes], live: Collection[int]) -> bytes:
+    """One run of several, with the entries of live segments only."""
+    numbers = {number.to_bytes(4, "big") for number in live}
+    found = [entry for run in runs for entry in _cut(run) if entry[_HASH : _HASH + 4] in numbers]
+    found.sort()  # of sorted runs, which takes about a comparison for each entry
     return b"".join(found)
 
 
-def find(data: bytes, key: bytes) -> list[Row]:
-    """The rows of a key, in a directory or in a range of one."""
-    at = _bisect(data, key)
-    rows: list[Row] = []
-    while data[at * WIDTH : at * WIDTH + _HASH] == key:
-        entry = data[at * WIDTH : (at + 1) * WIDTH]
-        rows.append(Row(int.from_bytes(entry[_HASH : _HASH + 2], "big"), int.from_bytes(entry[_HASH + 2 :], "big")))
-        at += 1
-    return rows
+def fold(
+    low: int, high: int, old: Directory | None, runs: Sequence[int], new: bytes, live: Collection[int]
+) -> list[Chunk]:
+    """What becomes of a partition when a run is added to it.
 
-
-def window(key: bytes, count: int) -> tuple[int, int]:
-    """The range of entries of a directory of ``count`` in which a key lies, all but surely: first, and one behind."""
-    share = int.from_bytes(key, "big") / 2 ** (8 * _HASH)
-    reach = int(_DEVIATIONS * math.sqrt(count * share * (1 - share))) + 16
-    place = int(count * share)
-    return max(0, place - reach), min(count, place + reach)
-
-
-def covers(data: bytes, key: bytes, first: int, count: int) -> bool:
-    """Whether a range that starts at entry ``first`` of ``count`` says all of a key: neighbours stand around it."""
-    end = first + len(data) // WIDTH
-    return (first == 0 or data[:_HASH] < key) and (end == count or data[-WIDTH : -WIDTH + _HASH] > key)
-
-
-class Hashes:
-    """The keys of a whole directory, for looking up many: eight bytes an entry.
+    Runs of one size are merged two by two, so that there are few of them, and none is merged often. A partition that
+    is full is cut in two; so no lookup ever reads more, however many commands there are.
 
     Args:
-        data: the directory.
+        low: its first hash.
+        high: the next partition's.
+        old: its object; None where there is none yet.
+        runs: of that object.
+        new: a sorted run of hashes within these bounds.
+        live: the numbers of segments that there are.
     """
+    pieces = [old.run(number) for number in range(len(runs))] if old else []
+    pieces.append(new)
+    if sum(map(len, pieces)) > FULL * WIDTH:
+        return list(_split(low, high, merge(pieces, live)))
+    while len(pieces) > 1 and len(pieces[-2]) < 2 * len(pieces[-1]):
+        pieces[-2:] = [merge(pieces[-2:], live)]
+    return [Chunk(low, b"".join(pieces), tuple(len(piece) // WIDTH for piece in pieces))]
 
-    def __init__(self, data: bytes) -> None:
-        # Column by column, at the speed of C: byte n of every key lies WIDTH bytes from that of the next one.
-        columns = bytearray(len(data) // WIDTH * _HASH)
-        for at in range(_HASH):
-            columns[at::_HASH] = data[at::WIDTH]
-        self._keys = array("Q", bytes(columns))
-        if sys.byteorder == "little":
-            self._keys.byteswap()
 
-    def known(self, uuids: Sequence[str]) -> list[bool]:
-        """For each uuid, whether the directory has its key."""
-        keys, count = self._keys, len(self._keys)
-        found: list[bool] = []
-        for uuid in uuids:
-            key = int.from_bytes(key_of(uuid), "big")
-            at = bisect_left(keys, key)
-            found.append(at < count and keys[at] == key)
-        return found
+def _split(low: int, high: int, run: bytes) -> Iterator[Chunk]:
+    if len(run) <= FULL * WIDTH or high - low == 1:
+        yield Chunk(low, run, (len(run) // WIDTH,))
+        return
+    middle = (low + high) // 2
+    at = _first(run, middle.to_bytes(_HASH, "big")) * WIDTH
+    yield from _split(low, middle, run[:at])
+    yield from _split(middle, high, run[at:])
 
 
 def _cut(data: bytes) -> Iterator[bytes]:
     return (data[at : at + WIDTH] for at in range(0, len(data), WIDTH))
 
 
-def _bisect(data: bytes, key: bytes) -> int:
-    low, high = 0, len(data) // WIDTH
+def _first(run: bytes, key: bytes) -> int:
+    """The first entry of a run that is not before a key."""
+    low, high = 0, len(run) // WIDTH
     while low < high:
         middle = (low + high) // 2
-        if data[middle * WIDTH : middle * WIDTH + _HASH] < key:
+        if run[middle * WIDTH : middle * WIDTH + _HASH] < key:
             low = middle + 1
         else:
             high = middle

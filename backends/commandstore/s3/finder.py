@@ -1,0 +1,202 @@
+"""Which uuids a manifest knows, and where; and how it comes to know more."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+from commandstore.s3 import directory
+from commandstore.s3.directory import FULL, SPACE, WIDTH, Candidate, Directory, hash_of
+from commandstore.s3.index import Index
+from commandstore.s3.manifest import SMALL, Manifest, Partition, Recent, Segment
+from commandstore.s3.objects import Draft, Objects
+
+__all__ = ["Finder", "Known"]
+
+_INLINE = 256
+_FOLDED = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a manifest says of a uuid.
+
+    Attributes:
+        put_id: of the one inbox object that ever counted for it.
+        segment: where its row is; None where it is among the deleted in the manifest itself.
+        index: of that segment.
+        row: in that segment; -1 without one.
+    """
+
+    put_id: str | None
+    segment: Segment | None = None
+    index: Index | None = None
+    row: int = -1
+
+    @property
+    def live(self) -> bool:
+        """Whether there is a command, and not the mark of one that was deleted."""
+        return self.index is not None and self.row not in self.index.gone
+
+    @property
+    def digest(self) -> bytes:
+        """Of the command; empty where it was deleted."""
+        return self.index.digest(self.row) if self.index is not None and self.live else b""
+
+    @property
+    def write_id(self) -> str | None:
+        """Of the command; None where it was deleted."""
+        return self.index.write_id(self.row) if self.index is not None and self.live else None
+
+
+class Finder:
+    """Looks uuids up in manifests, and enters them."""
+
+    def __init__(self, objects: Objects) -> None:
+        self._objects = objects
+
+    async def find(self, manifest: Manifest, uuids: Collection[str]) -> dict[str, Known]:
+        """What the manifest knows of these uuids; those that it doesn't know are left out.
+
+        Raises:
+            Vanished: what it refers to was collected meanwhile.
+        """
+        known = (
+            {uuid: Known(manifest.graves[uuid].put_id) for uuid in uuids if uuid in manifest.graves}
+            if manifest.graves
+            else {}
+        )
+        hashes = {hash_of(uuid): uuid for uuid in uuids if uuid not in known}
+        places: defaultdict[int, list[tuple[int, str]]] = defaultdict(list)
+        for key, candidates in (await self._candidates(manifest, hashes)).items():
+            for candidate in candidates:
+                if not manifest.is_dead(*candidate):
+                    places[candidate.segment].append((candidate.row, hashes[key]))
+        # Directories may name segments that were merged into others since.
+        segments = await self._objects.segments(manifest, set(places)) if places else []
+        indexes = await self._objects.indexes(segments)
+        for segment, index in zip(segments, indexes, strict=True):
+            for row, uuid in places[segment.number]:
+                if row < len(index) and index.uuids[row] == uuid:
+                    known[uuid] = Known(index.put_id(row), segment, index, row)
+        return known
+
+    async def _candidates(self, manifest: Manifest, hashes: Collection[int]) -> dict[int, list[Candidate]]:
+        found: defaultdict[int, list[Candidate]] = defaultdict(list)
+        if not hashes:
+            return found
+        for segment in manifest.small():
+            small = Directory(segment.entries, [segment.rows])
+            for key in small.among(hashes):
+                found[key] += small.find(key)
+        for shelf, asked in await self._shelves(manifest, hashes):
+            for key in shelf.among(asked):
+                found[key] += shelf.find(key)
+        return found
+
+    async def _shelves(self, manifest: Manifest, hashes: Collection[int]) -> list[tuple[Directory, Collection[int]]]:
+        """The directory objects that may have some of these hashes, with those that each may have."""
+        wanted: list[tuple[str, Sequence[int], Collection[int]]] = []
+        if manifest.recent is not None:
+            wanted.append((manifest.recent.id, [count for _, count in manifest.recent.runs], hashes))
+        for partition, high in _bounded(manifest.partitions):
+            asked = [key for key in hashes if partition.low <= key < high]
+            if asked:
+                wanted.append((partition.id, partition.runs, asked))
+        jobs = [partial(self._objects.directory, name, runs) for name, runs, _ in wanted]
+        objects = await self._objects.wire.drive.gather(jobs, self._objects.wire.concurrency)
+        return [(found, asked) for found, (_, _, asked) in zip(objects, wanted, strict=True)]
+
+    # Entering
+
+    async def enter(
+        self, manifest: Manifest, draft: Draft, *, without: Collection[int] = (), dead: Collection[int] = ()
+    ) -> Manifest:
+        """The manifest with a further segment, and with its uuids.
+
+        Args:
+            manifest: the one to be replaced; its parts hold none of ``without``.
+            draft: the segment.
+            without: the numbers of segments that it replaces.
+            dead: rows of it that don't count.
+        """
+        segment = await draft.segment(manifest)
+        index = draft.index
+        run = directory.entries(index.uuids, segment.number)
+        if len(index) <= SMALL:
+            segment = segment._replace(entries=run)
+            after = manifest.without(without).add(segment)
+        else:
+            after = await self._shelve(manifest.without(without).add(segment), segment.number, run)
+        return await self.fold(after.bury(segment.number, dead, tenants_of(index, dead)))
+
+    async def _shelve(self, manifest: Manifest, number: int, run: bytes) -> Manifest:
+        live = manifest.numbers
+        recent = manifest.recent
+        kept: list[tuple[int, bytes]] = []
+        if recent is not None:
+            shelf = await self._objects.directory(recent.id, [count for _, count in recent.runs])
+            kept = [(named, shelf.run(at)) for at, (named, _) in enumerate(recent.runs) if named in live]
+        kept.append((number, run))
+        if sum(len(piece) for _, piece in kept) <= FULL * WIDTH:
+            runs = tuple((named, len(piece) // WIDTH) for named, piece in kept)
+            data = b"".join(piece for _, piece in kept)
+            name = await self._objects.put_directory(manifest.epoch, data, [count for _, count in runs])
+            return replace(manifest, recent=Recent(name, runs))
+        merged = directory.merge((piece for _, piece in kept), live)
+        return replace(manifest, recent=None, partitions=await self._distribute(manifest, merged, live))
+
+    async def _distribute(self, manifest: Manifest, run: bytes, live: Collection[int]) -> tuple[Partition, ...]:
+        old = manifest.partitions or (Partition(0, "", ()),)
+        pieces = directory.chunks(run, [partition.low for partition in old])
+        jobs = [
+            partial(self._fold, manifest.epoch, partition, high, piece, live)
+            for (partition, high), piece in zip(_bounded(old), pieces, strict=True)
+        ]
+        made = await self._objects.wire.drive.gather(jobs, self._objects.wire.concurrency)
+        return tuple(partition for several in made for partition in several)
+
+    async def _fold(
+        self, epoch: int, partition: Partition, high: int, run: bytes, live: Collection[int]
+    ) -> list[Partition]:
+        shelf = await self._objects.directory(partition.id, partition.runs) if partition.id else None
+        return [
+            Partition(chunk.low, await self._objects.put_directory(epoch, chunk.data, chunk.runs), chunk.runs)
+            for chunk in directory.fold(partition.low, high, shelf, partition.runs, run, live)
+        ]
+
+    # Parts
+
+    async def fold(self, manifest: Manifest) -> Manifest:
+        """With the older references in a part, where they have become many."""
+        large = [segment for segment in manifest.segments if not segment.entries]
+        if len(large) <= _INLINE:
+            return manifest
+        folded = large[:_FOLDED]
+        part = await self._objects.put_part(manifest.epoch, folded)
+        numbers = {segment.number for segment in folded}
+        left = tuple(segment for segment in manifest.segments if segment.number not in numbers)
+        return replace(manifest, segments=left, parts=(*manifest.parts, part))
+
+    async def unfold(self, manifest: Manifest, numbers: Collection[int]) -> Manifest:
+        """With these segments in no part."""
+        parts = [part for part in manifest.parts if not set(part.numbers).isdisjoint(numbers)]
+        listed = [segment for part in parts for segment in await self._objects.part(part)]
+        return replace(
+            manifest,
+            segments=(*listed, *manifest.segments),
+            parts=tuple(part for part in manifest.parts if part not in parts),
+        )
+
+
+def tenants_of(index: Index, rows: Iterable[int]) -> Mapping[str, int]:
+    """How many commands of each tenant these rows are."""
+    return Counter(index.tenant(row) for row in rows if row not in index.gone)
+
+
+def _bounded(partitions: Sequence[Partition]) -> list[tuple[Partition, int]]:
+    """Partitions, and where each ends."""
+    highs = [partition.low for partition in partitions[1:]] + [SPACE]
+    return list(zip(partitions, highs, strict=True)) if partitions else []
