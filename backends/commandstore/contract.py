@@ -165,6 +165,9 @@ class Backend(ABC):
     insert_count: int = 1000
     """How many records the facade hands to one ``insert``; the backend cuts them further by its engine's limits."""
 
+    insert_concurrency: int = 4
+    """How many inserts at once make a sync faster; 1 where they would only get into each other's way."""
+
     insert_bytes: int = 32 * 1024 * 1024
     """How many bytes of records the facade hands to one ``insert`` (a single larger record goes alone)."""
 

@@ -216,20 +216,26 @@ class _Account:
 
     def __init__(self) -> None:
         self.failed: list[Failure] = []
-        self._uuids: dict[Fate, list[str]] = {fate: [] for fate in Fate}
+        self._created: list[str] = []
+        self._duplicate: list[str] = []
+        self._conflicting: list[str] = []
 
     def add(self, records: Sequence[Record], fates: Sequence[Fate | CommandStoreError | None]) -> None:
         for record, fate in zip(records, fates, strict=False):
-            if isinstance(fate, Fate):
-                self._uuids[fate].append(record.command_uuid)
+            if fate is Fate.CREATED:
+                self._created.append(record.command_uuid)
+            elif fate is Fate.DUPLICATE:
+                self._duplicate.append(record.command_uuid)
+            elif fate is Fate.CONFLICTING:
+                self._conflicting.append(record.command_uuid)
             elif fate is not None:
                 self.failed.append(Failure(record.command_uuid, fate))
 
     def result(self) -> BatchResult:
         return BatchResult(
-            created=tuple(self._uuids[Fate.CREATED]),
-            duplicate=tuple(self._uuids[Fate.DUPLICATE]),
-            conflicting=tuple(self._uuids[Fate.CONFLICTING]),
+            created=tuple(self._created),
+            duplicate=tuple(self._duplicate),
+            conflicting=tuple(self._conflicting),
             failed=tuple(self.failed),
         )
 

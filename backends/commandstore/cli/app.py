@@ -223,7 +223,14 @@ def sync(
         str, typer.Argument(metavar="DESTINATION", help="Written, never overwritten.", show_default=False)
     ],
     *,
-    batch_size: Annotated[int, typer.Option(min=1, help="How many commands are read and written at once.")] = 1000,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="How many commands are read and written at once; what suits the destination if left out.",
+            show_default=False,
+        ),
+    ] = None,
     tenant_uuid: Annotated[str | None, typer.Option(help="Only this tenant's.", show_default=False)] = None,
     skip_on_error: Annotated[
         bool,
@@ -247,7 +254,14 @@ def sync(
             show_default=False,
         ),
     ] = None,
-    concurrency: Annotated[int, typer.Option(min=1, help="How many batches are written side by side.")] = 4,
+    concurrency: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="How many batches are written side by side; what suits the destination if left out.",
+            show_default=False,
+        ),
+    ] = None,
     source_name: Annotated[
         str | None,
         typer.Option(help="What the checkpoint knows the source by, where its URL may change.", show_default=False),

@@ -17,7 +17,7 @@ def sync_command_store(
     source: CommandStore,
     destination: CommandStore,
     *,
-    batch_size: int = 1000,
+    batch_size: int | None = None,
     tenant_uuid: str | None = None,
     progress: Callable[[SyncProgress], None] | None = None,
     skip_on_error: bool = False,
@@ -25,7 +25,7 @@ def sync_command_store(
     start_after_time: int | None = None,
     dry_run: bool = False,
     lag: int = DEFAULT_LAG,
-    concurrency: int = 4,
+    concurrency: int | None = None,
     source_name: str | None = None,
 ) -> SyncReport:
     """Copy what is new from one store to another.
@@ -38,7 +38,8 @@ def sync_command_store(
     Args:
         source: where commands are read; never written.
         destination: where they are written, and where the checkpoint is kept.
-        batch_size: how many commands are read at once, and written in one ``create_many``.
+        batch_size: how many commands are read at once, and written in one ``create_many``; None takes what the
+            destination writes at once (1,000; S3 10,000).
         tenant_uuid: only this tenant's. Such runs have a checkpoint of their own.
         progress: called after each batch, from the thread (or event loop) that writes.
         skip_on_error: a command that can't be copied is parked in the checkpoint (at most 1,000) and tried again first
@@ -48,7 +49,7 @@ def sync_command_store(
         dry_run: compare, write nothing, keep no checkpoint.
         lag: for sources without a sequence: how late a command may be committed with an older ``created_at`` and
             still be found by the next run, in the unit of ``created_at``; ten minutes of nanoseconds by default.
-        concurrency: how many batches are written at once.
+        concurrency: how many batches are written at once; None takes what suits the destination (4; S3 1).
         source_name: what the checkpoint knows the source by, where its URL may change.
 
     Returns:
@@ -81,7 +82,7 @@ async def sync_async_command_store(
     source: AsyncCommandStore,
     destination: AsyncCommandStore,
     *,
-    batch_size: int = 1000,
+    batch_size: int | None = None,
     tenant_uuid: str | None = None,
     progress: Callable[[SyncProgress], None] | None = None,
     skip_on_error: bool = False,
@@ -89,7 +90,7 @@ async def sync_async_command_store(
     start_after_time: int | None = None,
     dry_run: bool = False,
     lag: int = DEFAULT_LAG,
-    concurrency: int = 4,
+    concurrency: int | None = None,
     source_name: str | None = None,
 ) -> SyncReport:
     """Copy what is new from one store to another; as :func:`sync_command_store`, for asyncio."""

@@ -54,7 +54,7 @@ BadCommand = InvalidCommand | CorruptRecord | DecryptionError
 class Settings:
     """How a sync runs; see :func:`sync_command_store`."""
 
-    batch_size: int = 1000
+    batch_size: int | None = None
     tenant_uuid: str | None = None
     progress: Callable[[SyncProgress], None] | None = None
     skip_on_error: bool = False
@@ -62,7 +62,7 @@ class Settings:
     start_after_time: int | None = None
     dry_run: bool = False
     lag: int = DEFAULT_LAG
-    concurrency: int = 4
+    concurrency: int | None = None
     source_name: str | None = None
 
     def __post_init__(self) -> None:
@@ -71,7 +71,9 @@ class Settings:
             ("concurrency", self.concurrency, 1),
             ("lag", self.lag, 0),
         ):
-            if not is_int(value) or value < least:
+            if value is None and name != "lag":
+                continue  # what suits the destination
+            if not is_int(value) or (value or 0) < least:
                 raise ConfigurationError(f"{name} must be a whole number of at least {least}")
         start = self.start_after_time
         if start is not None and (not is_int(start) or not INT64_MIN <= start <= INT64_MAX):
@@ -111,6 +113,8 @@ class Sync:
         self._source = source
         self._destination = destination
         self._settings = settings
+        self._batch_size = settings.batch_size or destination.backend.insert_count
+        self._concurrency = settings.concurrency or destination.backend.insert_concurrency
         self._now = now
         self._monotonic = monotonic
         self._drive = destination.drive
@@ -204,7 +208,7 @@ class Sync:
         bounds = Window(self._now_known().settled, opened.horizon)
 
         async def read(after: Key | None) -> Slice:
-            return await self._source.feed(self._query, bounds, after, self._settings.batch_size)
+            return await self._source.feed(self._query, bounds, after, self._batch_size)
 
         def advance(batch: Batch) -> None:
             if batch.end is not None:
@@ -224,7 +228,7 @@ class Sync:
             query = replace(query, after=mark - 1)
 
         async def read(after: Key | None) -> Slice:
-            return await self._source.pages(query, after, self._settings.batch_size)
+            return await self._source.pages(query, after, self._batch_size)
 
         def advance(batch: Batch) -> None:
             times = [row.record.created_at for row in batch.rows if row.record is not None]
@@ -262,7 +266,7 @@ class Sync:
             if self._monotonic() - self._saved_at >= SAVE_EVERY:
                 await self._save()
 
-        await self._drive.pipeline(produce, self._write, done, self._settings.concurrency)
+        await self._drive.pipeline(produce, self._write, done, self._concurrency)
 
     def _is_retried(self, row: Row) -> bool:
         """Whether the row is one that was parked, and has been tried and counted in this run already."""

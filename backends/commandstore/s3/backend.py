@@ -67,6 +67,7 @@ class S3Backend(Backend):
     store_type = "s3"
     capabilities = frozenset({Capability.DIGESTS, Capability.MAINTENANCE})
     insert_count = 10_000
+    insert_concurrency = 1  # each ends in a swap of the manifest
 
     def __init__(
         self,

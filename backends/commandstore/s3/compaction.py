@@ -16,7 +16,16 @@ from commandstore.errors import CorruptRecord
 from commandstore.s3.finder import Finder, Known
 from commandstore.s3.inbox import Inbox, Letter, body_of
 from commandstore.s3.index import DIGEST, Index, Rows
-from commandstore.s3.layout import CONFLICTS, Lines, Stored, conflict_key, decode_row, encode_rows, settled_conflict
+from commandstore.s3.layout import (
+    CONFLICTS,
+    Lines,
+    Stored,
+    conflict_key,
+    decode_row,
+    encode_rows,
+    position_of,
+    settled_conflict,
+)
 from commandstore.s3.manifest import Manifest, Segment
 from commandstore.s3.objects import Draft, Objects, steadily
 from commandstore.s3.root import Root
@@ -105,7 +114,7 @@ class Compactor:
             moved = len(new)
             wanted = {stored.record.command_uuid for stored in new}
             if draft is None or not wanted <= drafted:
-                new.sort(key=lambda stored: stored.record.position)
+                new.sort(key=position_of)
                 draft, drafted = Draft(self._objects, Rows(new, encode_rows(new))), wanted
             dead = [row for row, uuid in enumerate(draft.index.uuids) if uuid not in wanted]
             return await self._finder.enter(manifest, draft, dead=dead)

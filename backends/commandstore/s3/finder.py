@@ -139,6 +139,7 @@ class Finder:
         if recent is not None:
             shelf = await self._objects.directory(recent.id, [count for _, count in recent.runs])
             kept = [(named, shelf.run(at)) for at, (named, _) in enumerate(recent.runs) if named in live]
+            self._objects.forget_directory(recent.id)
         kept.append((number, run))
         if sum(len(piece) for _, piece in kept) <= FULL * WIDTH:
             runs = tuple((named, len(piece) // WIDTH) for named, piece in kept)
@@ -162,6 +163,7 @@ class Finder:
         self, epoch: int, partition: Partition, high: int, run: bytes, live: Collection[int]
     ) -> list[Partition]:
         shelf = await self._objects.directory(partition.id, partition.runs) if partition.id else None
+        self._objects.forget_directory(partition.id)
         return [
             Partition(chunk.low, await self._objects.put_directory(epoch, chunk.data, chunk.runs), chunk.runs)
             for chunk in directory.fold(partition.low, high, shelf, partition.runs, run, live)

@@ -47,6 +47,7 @@ __all__ = [
     "inbox_key",
     "inbox_uuid",
     "new_id",
+    "position_of",
     "register_key",
     "settled_conflict",
 ]
@@ -144,6 +145,12 @@ def register_key(name: str) -> str:
 
 
 # Rows
+
+
+def position_of(stored: Stored) -> tuple[int, str]:
+    """Where a row stands in the total order; as a plain tuple, as many are sorted by it."""
+    record = stored.record
+    return record.created_at, record.command_uuid
 
 
 def encode_rows(rows: Sequence[Stored]) -> Lines:

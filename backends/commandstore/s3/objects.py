@@ -27,7 +27,7 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 T = TypeVar("T")
 
-_INDEXED_ROWS = 200_000
+_INDEXED_ROWS = 100_000
 _DIRECTORY_BYTES = 64 * 1024 * 1024
 _PARTS = 64
 _GAP = 64 * 1024
@@ -67,13 +67,17 @@ class Cache(Generic[K, V]):
     def put(self, key: K, value: V, weight: int) -> None:
         """Keep it, and let go of what wasn't used for long; of two, at least one is kept."""
         with self._lock:
-            if key in self._items:
-                self._weight -= self._items.pop(key)[1]
+            self._weight -= self._items.pop(key, (None, 0))[1]
             self._items[key] = (value, weight)
             self._weight += weight
             while self._weight > self._most and len(self._items) > 1:
                 _, (_, light) = self._items.popitem(last=False)
                 self._weight -= light
+
+    def drop(self, key: K) -> None:
+        """Let go of one."""
+        with self._lock:
+            self._weight -= self._items.pop(key, (None, 0))[1]
 
 
 class Objects:
@@ -122,7 +126,7 @@ class Objects:
                 found = Directory(data, runs)
             except ValueError as error:
                 raise _altered(f"{DIRECTORIES}{name}") from error
-            self._directories.put(name, found, 2 * len(data))
+            self._directories.put(name, found, _weight(data))
         return found
 
     async def part(self, part: Part) -> list[Segment]:
@@ -199,8 +203,12 @@ class Objects:
         """Write a directory object; its name."""
         name = new_id(epoch)
         await self.wire.put(f"{DIRECTORIES}{name}", data, content_type="application/octet-stream")
-        self._directories.put(name, Directory(data, runs), 2 * len(data))
+        self._directories.put(name, Directory(data, runs), _weight(data))
         return name
+
+    def forget_directory(self, name: str) -> None:
+        """One that was replaced is not asked for again."""
+        self._directories.drop(name)
 
     async def put_part(self, epoch: int, segments: Sequence[Segment]) -> Part:
         """Write a part."""
@@ -211,10 +219,12 @@ class Objects:
     async def put_segment(self, segment_id: str, lines: Iterable[bytes], index: Index) -> None:
         """Write a segment and its index."""
         body = b"".join(lines)
+        jobs = [partial(self.wire.put, f"{INDEXES}{segment_id}.json", index.encode())]
         # Of deleted commands alone there is nothing to be queried.
         if body:
-            await self.wire.put(f"{SEGMENTS}{segment_id}.jsonl", body, content_type="application/x-ndjson")
-        await self.wire.put(f"{INDEXES}{segment_id}.json", index.encode())
+            key = f"{SEGMENTS}{segment_id}.jsonl"
+            jobs.append(partial(self.wire.put, key, body, content_type="application/x-ndjson"))
+        await self.wire.drive.gather(jobs, self.wire.concurrency)
         self._indexes.put(segment_id, index, len(index))
 
 
@@ -271,6 +281,10 @@ async def steadily(refresh: Callable[[], Awaitable[object]], attempt: Callable[[
                 lost.add(vanished.key)
             gone.add(vanished.key)
             await refresh()
+
+
+def _weight(data: bytes) -> int:
+    return len(data) * 3 // 2  # the hashes apart
 
 
 def _spans(offsets: Sequence[int], rows: Sequence[int]) -> list[list[int]]:

@@ -11,7 +11,7 @@ from commandstore.errors import StoreUnavailable
 from commandstore.s3.finder import Finder, Known, tenants_of
 from commandstore.s3.inbox import Inbox, Letter
 from commandstore.s3.index import Rows
-from commandstore.s3.layout import Stored, encode_rows
+from commandstore.s3.layout import Stored, encode_rows, position_of
 from commandstore.s3.manifest import Grave, Manifest
 from commandstore.s3.objects import Draft, Objects, steadily
 from commandstore.s3.root import Root
@@ -210,7 +210,11 @@ class _Bulk:
     ) -> Manifest | None:
         """The manifest with what isn't there yet; None where everything is."""
         known = await finder.find(manifest, [record.command_uuid for record in self.records])
-        self.outcomes = [self._outcome(record.command_uuid, known) for record in self.records]
+        self.outcomes = (
+            [self._outcome(record.command_uuid, known) for record in self.records]
+            if known or self.letters
+            else [CREATED] * len(self.records)
+        )
         there = self.letters.keys() - known.keys() | {uuid for uuid, item in known.items() if item.live}
         buried = {uuid: item for uuid, item in known.items() if not item.live}
         new = [
@@ -224,7 +228,7 @@ class _Bulk:
             return None
         dead = self._superseded(new)
         if self._draft is None or dead is None:
-            new.sort(key=lambda stored: stored.record.position)
+            new.sort(key=position_of)
             self._draft = draft(new)
             self._drafted = {stored.record.command_uuid: stored.put_id for stored in new}
             dead = []
