@@ -254,8 +254,12 @@ def _prefix(prefix: str) -> str:
 def _endpoint(endpoint_url: str | None) -> str | None:
     if endpoint_url is None:
         return None
-    parts = urlsplit(endpoint_url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query:
+    try:
+        parts = urlsplit(endpoint_url)
+        usable = parts.scheme in {"http", "https"} and parts.hostname and not parts.query and parts.port != 0
+    except ValueError:  # a bracket that isn't closed, a port that is no number
+        usable = False
+    if not usable:
         raise ConfigurationError("s3: endpoint_url must be like http://127.0.0.1:4566")
     if parts.username or parts.password:
         raise ConfigurationError("s3: no user or password in endpoint_url; credentials come from AWS's settings")

@@ -73,10 +73,9 @@ class Directory:
         if len(data) != sum(runs) * WIDTH:
             raise ValueError("a directory of another length")
         self.data = data
-        words = array("Q", data)
+        self._hashes = array("Q", data)[0::2]
         if sys.byteorder == "little":
-            words.byteswap()
-        self._hashes = words[0::2]
+            self._hashes.byteswap()
         ends = [0]
         for count in runs:
             ends.append(ends[-1] + count)

@@ -17,6 +17,7 @@ __all__ = ["Finder", "Known"]
 
 _INLINE = 256
 _FOLDED = 128
+_FOLDS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +126,17 @@ class Finder:
         segment = await draft.segment(manifest)
         index = draft.index
         run = directory.entries(index.uuids, segment.number)
+        lost = tenants_of(index, dead)
+        if not without:  # what is merged was counted when it came
+            more = index.tenants()
+            more.subtract(lost)
+            manifest = manifest.counted(more)
         if len(index) <= SMALL:
             segment = segment._replace(entries=run)
             after = manifest.without(without).add(segment)
         else:
             after = await self._shelve(manifest.without(without).add(segment), segment.number, run)
-        return await self.fold(after.bury(segment.number, dead, tenants_of(index, dead)))
+        return await self.fold(after.bury(segment.number, dead, lost))
 
     async def _shelve(self, manifest: Manifest, number: int, run: bytes) -> Manifest:
         live = manifest.numbers
@@ -156,7 +162,8 @@ class Finder:
             partial(self._fold, manifest.epoch, partition, high, piece, live)
             for (partition, high), piece in zip(_bounded(old), pieces, strict=True)
         ]
-        made = await self._objects.wire.drive.gather(jobs, self._objects.wire.concurrency)
+        # Few at once: each takes some ten megabytes while it is made.
+        made = await self._objects.wire.drive.gather(jobs, _FOLDS)
         return tuple(partition for several in made for partition in several)
 
     async def _fold(

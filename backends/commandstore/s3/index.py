@@ -17,7 +17,7 @@ import orjson
 from commandstore.codec import Record
 from commandstore.command import CommandQuery
 from commandstore.errors import CorruptRecord
-from commandstore.s3.layout import INDEXES, Lines, Stored
+from commandstore.s3.layout import INDEXES, Lines, Stored, is_whole, with_check
 
 __all__ = ["DIGEST", "Index", "Rows"]
 
@@ -93,19 +93,18 @@ class Index:
 
     def encode(self) -> bytes:
         """The object's body."""
-        return orjson.dumps(
-            {
-                "format": FORMAT,
-                "rows": len(self.uuids),
-                "command_uuid": self.uuids,
-                "created_at": self.created_at,
-                "columns": {name: column.encode() for name, column in self._columns.items()},
-                "digest": base64.b64encode(self._digests).decode("ascii"),
-                "length": self.lengths,
-                "crc32": self.checks,
-                "deleted": sorted(self.gone),
-            }
-        )
+        found = {
+            "format": FORMAT,
+            "rows": len(self.uuids),
+            "command_uuid": self.uuids,
+            "created_at": self.created_at,
+            "columns": {name: column.encode() for name, column in self._columns.items()},
+            "digest": base64.b64encode(self._digests).decode("ascii"),
+            "length": self.lengths,
+            "crc32": self.checks,
+            "deleted": sorted(self.gone),
+        }
+        return with_check(orjson.dumps(found))
 
     @classmethod
     def decode(cls, body: bytes, segment_id: str) -> Index:
@@ -116,8 +115,8 @@ class Index:
         """
         try:
             found = orjson.loads(body)
-            if found["format"] > FORMAT:
-                raise ValueError("a newer format")  # noqa: TRY301 - told below
+            if found["format"] > FORMAT or not is_whole(body):
+                raise ValueError("a newer format, or another check sum")  # noqa: TRY301 - told below
             count = found["rows"]
             names = (*cls._TEXTS, "instance_id", "format", "write_id", "inbox_put_id")
             index = cls(

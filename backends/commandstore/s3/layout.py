@@ -46,10 +46,12 @@ __all__ = [
     "epoch_of",
     "inbox_key",
     "inbox_uuid",
+    "is_whole",
     "new_id",
     "position_of",
     "register_key",
     "settled_conflict",
+    "with_check",
 ]
 
 MANIFEST = "manifest.json"
@@ -142,6 +144,20 @@ def settled_conflict(key: str, command_uuid: str, winner: str | None) -> bool:
 def register_key(name: str) -> str:
     """The key of a register."""
     return f"{REGISTERS}{_encoded(name)}.json"
+
+
+# Checks
+
+
+def with_check(body: bytes) -> bytes:
+    """A JSON object with the CRC-32 of all that stands before it as its last member."""
+    return b'%b,"check":%d}' % (body[:-1], zlib.crc32(body[:-1]))
+
+
+def is_whole(body: bytes) -> bool:
+    """Whether an object has the check that it was written with."""
+    head, _, check = body.rpartition(b',"check":')
+    return check == b"%d}" % zlib.crc32(head)
 
 
 # Rows

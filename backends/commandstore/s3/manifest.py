@@ -19,6 +19,7 @@ import orjson
 
 from commandstore.errors import ConfigurationError
 from commandstore.s3.directory import WIDTH
+from commandstore.s3.layout import is_whole, with_check
 
 __all__ = [
     "FORMAT",
@@ -41,6 +42,9 @@ KEPT = 256
 SMALL = 16
 """Segments of at most so many rows keep their entries of the directory here."""
 _TENANTS = 16
+"""So many tenants of a segment stand in its reference: by them, lists pass over segments."""
+MOST_TENANTS = 2000
+"""So many tenants of the whole store are counted in the manifest."""
 
 
 class Segment(NamedTuple):
@@ -129,6 +133,7 @@ class Manifest:
         epoch: of garbage collection.
         operations: the last swaps, the newest first.
         next_number: the first number that no segment ever had.
+        tenants: how many commands each has; None where there were too many tenants to be counted here.
     """
 
     store: str
@@ -142,6 +147,7 @@ class Manifest:
     graves: Mapping[str, Grave] = field(default_factory=dict)
     recent: Recent | None = None
     partitions: tuple[Partition, ...] = ()
+    tenants: Mapping[str, int] | None = field(default_factory=dict)
 
     # What is there
 
@@ -185,6 +191,16 @@ class Manifest:
         lowered = Counter(old.tenants)
         lowered.update(tenants)
         return replace(self, dead={**self.dead, number: Dead(old.rows | frozenset(rows), dict(lowered))})
+
+    def counted(self, more: Mapping[str, int]) -> Manifest:
+        """With so many more commands of each tenant; negative numbers are fewer."""
+        if self.tenants is None or not more:
+            return self
+        total = dict(self.tenants)
+        for tenant, count in more.items():
+            total[tenant] = total.get(tenant, 0) + count
+        total = {tenant: count for tenant, count in total.items() if count}
+        return replace(self, tenants=total if len(total) <= MOST_TENANTS else None)
 
     def without(self, numbers: Collection[int]) -> Manifest:
         """Without segments, which must stand in no part, and without what was said of them."""
@@ -238,6 +254,7 @@ def encode(manifest: Manifest) -> bytes:
             ],
             "deleted": [[uuid, *grave] for uuid, grave in manifest.graves.items()],
             "recent": recent and recent._asdict(),
+            "tenants": manifest.tenants,
             "partitions": [[f"{p.low:016x}", p.id, p.runs] for p in manifest.partitions],
         }
     )
@@ -287,6 +304,7 @@ def _manifest(found: dict[str, Any]) -> Manifest:
         {uuid: Grave(created_at, put_id) for uuid, created_at, put_id in found["deleted"]},
         recent and Recent(recent["id"], tuple((number, count) for number, count in recent["runs"])),
         tuple(Partition(int(low, 16), name, tuple(runs)) for low, name, runs in found["partitions"]),
+        found["tenants"],
     )
 
 
@@ -319,7 +337,7 @@ def decode_segment(found: Mapping[str, Any]) -> Segment:
 
 def encode_part(segments: Sequence[Segment]) -> bytes:
     """The body of a part."""
-    return orjson.dumps({"format": FORMAT, "segments": [encode_segment(segment) for segment in segments]})
+    return with_check(orjson.dumps({"format": FORMAT, "segments": [encode_segment(segment) for segment in segments]}))
 
 
 def decode_part(body: bytes) -> list[Segment]:
@@ -330,8 +348,8 @@ def decode_part(body: bytes) -> list[Segment]:
     """
     try:
         found = orjson.loads(body)
-        if found["format"] > FORMAT:
-            raise ValueError("a newer format")
+        if found["format"] > FORMAT or not is_whole(body):
+            raise ValueError("a newer format, or another check sum")
         return [decode_segment(segment) for segment in found["segments"]]
     except (TypeError, KeyError, AttributeError, IndexError) as error:
         raise ValueError("no part") from error

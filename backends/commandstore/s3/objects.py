@@ -135,6 +135,8 @@ class Objects:
         if found is None:
             try:
                 found = codec.decode_part(await self._get(f"{PARTS}{part.id}.json"))
+                if tuple(segment.number for segment in found) != part.numbers:
+                    raise ValueError("other segments")  # noqa: TRY301 - told below
             except ValueError as error:
                 raise _altered(f"{PARTS}{part.id}.json") from error
             self._parts.put(part.id, found, 1)

@@ -266,7 +266,8 @@ def bury(manifest: Manifest, items: dict[str, Known]) -> Manifest:
     for number, several in by_segment.items():
         rows: Collection[int] = {item.row for item in several}
         index = several[0].index
-        manifest = manifest.bury(number, rows, tenants_of(index, rows) if index is not None else {})
+        lost = tenants_of(index, rows) if index is not None else {}
+        manifest = manifest.bury(number, rows, lost).counted({tenant: -count for tenant, count in lost.items()})
     return manifest
 
 
