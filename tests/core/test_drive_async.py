@@ -345,3 +345,20 @@ class Pipeline:
         self.done.append((item, result))
         if item == self.fails_done:
             raise KeyError("done")
+
+
+class TestLock:
+    def test_one_task_is_inside_at_a_time(self) -> None:
+        async def main() -> list[str]:
+            lock, seen = AsyncDrive().lock(), []
+
+            async def work(name: str) -> None:
+                async with lock:
+                    seen.append(name)
+                    await asyncio.sleep(0)
+                    seen.append(name)
+
+            await asyncio.gather(*(work(name) for name in "abc"))
+            return seen
+
+        assert asyncio.run(main()) == ["a", "a", "b", "b", "c", "c"]

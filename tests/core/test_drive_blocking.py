@@ -376,3 +376,31 @@ class Pipeline:
         self.done.append((item, result))
         if item == self.done_fails_at:
             raise KeyError("done")
+
+
+class TestLock:
+    def test_one_thread_is_inside_at_a_time(self, drive: BlockingDrive) -> None:
+        lock, inside, most = drive.lock(), [0], [0]
+        barrier = threading.Barrier(4, timeout=10)
+
+        async def work() -> None:
+            barrier.wait()
+            for _ in range(200):
+                async with lock:
+                    inside[0] += 1
+                    most[0] = max(most[0], inside[0])
+                    inside[0] -= 1
+
+        run(drive.gather([work] * 4, 4))
+        assert (inside, most) == ([0], [1])
+
+    def test_an_error_inside_lets_go(self, drive: BlockingDrive) -> None:
+        lock = drive.lock()
+
+        async def fails() -> None:
+            async with lock:
+                raise KeyError("mine")
+
+        for _ in range(2):
+            with pytest.raises(KeyError, match="mine"):
+                run(fails())

@@ -7,6 +7,7 @@ import contextvars
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager
 from typing import Any, ParamSpec, TypeVar
 
 from commandstore.drive.base import Drive, Job, any_failed, failed
@@ -108,6 +109,9 @@ class AsyncDrive(Drive):
                 await asyncio.wait([running])
                 failed(running)  # looked at: nobody will ask for it any more
             raise
+
+    def lock(self) -> AbstractAsyncContextManager[Any]:
+        return asyncio.Lock()
 
     def check(self) -> None:
         if self._loop is not None and self._loop is not asyncio.get_running_loop():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any, ClassVar, ParamSpec, Protocol, TypeVar
 
 from commandstore.errors import CommandStoreError, SuspendedError
@@ -72,6 +73,10 @@ class Drive(ABC):
     @abstractmethod
     async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call something that blocks: here and now, or (async) on a thread of this drive's own, one call at a time."""
+
+    @abstractmethod
+    def lock(self) -> AbstractAsyncContextManager[Any]:
+        """A new lock, for ``async with``: one at a time inside, of all threads or tasks that use this drive."""
 
     @abstractmethod
     def check(self) -> None:

@@ -7,6 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import AbstractAsyncContextManager
 from typing import Any, ParamSpec, TypeVar
 
 from commandstore.drive.base import Drive, Job, OperationStopped, any_failed, run
@@ -139,6 +140,9 @@ class BlockingDrive(Drive):
     async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return function(*args, **kwargs)
 
+    def lock(self) -> AbstractAsyncContextManager[Any]:
+        return _Lock()
+
     def check(self) -> None:
         stop = _stop.get()
         if stop is not None and stop.is_set():
@@ -149,6 +153,19 @@ class BlockingDrive(Drive):
             pool, self._pool, self._pool_size = self._pool, None, 0
         if pool is not None:
             pool.shutdown()
+
+
+class _Lock(AbstractAsyncContextManager[None]):
+    """A lock of threads. Who waits for it needs no stop flag: who holds it has one, and lets go."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    async def __aenter__(self) -> None:
+        self._lock.acquire()
+
+    async def __aexit__(self, *_: object) -> None:
+        self._lock.release()
 
 
 class _Stop(threading.Event):

@@ -30,6 +30,7 @@ class Root:
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
         self._seen: _Seen | None = None
+        self._turn = wire.drive.lock()
 
     @property
     def cached(self) -> Manifest:
@@ -82,6 +83,11 @@ class Root:
             StoreUnavailable: others swapped all the time, or the fate of the swap is unknown.
             StoreNotFound: there is no manifest any more.
         """
+        # Of one store's own threads or tasks one at a time: against each other they would only lose.
+        async with self._turn:
+            return await self._change(plan)
+
+    async def _change(self, plan: Callable[[Manifest], Awaitable[Manifest | None]]) -> Manifest:
         tries = self._wire.tries()
         while True:
             before = await self.fresh()
