@@ -15,7 +15,7 @@ from typing import Any
 from commandstore import codec
 from commandstore.codec import Record
 from commandstore.command import CommandQuery
-from commandstore.contract import Backend, Created, Exists, Key, Rejected, Row, Slice, Window
+from commandstore.contract import CREATED, Backend, Created, Exists, Key, Rejected, Row, Slice, Window
 from commandstore.crypto import Crypto
 from commandstore.drive import AsyncDrive, Drive
 from commandstore.errors import CommandStoreError, ConfigurationError, DecryptionError, ReadOnlyStore, StoreClosed
@@ -212,18 +212,25 @@ class RecordCore:
                     error.fates = fates
                     raise
                 for index, fate in zip(chunk, found, strict=True):
-                    record = records[index]
-                    before = first.setdefault(record.command_uuid, index)
-                    if settle == self._compare and fate is Fate.CREATED and before != index:
-                        # Nothing was written, so a repeated uuid is compared with the one that would have been.
-                        fates[index] = Fate.DUPLICATE if records[before].digest == record.digest else Fate.CONFLICTING
-                    else:
-                        fates[index] = fate
+                    fates[index] = fate
+                if settle == self._compare:
+                    self._compare_repeated(chunk, records, first, fates)
             waiting = later
         return fates
 
+    @staticmethod
+    def _compare_repeated(
+        chunk: Iterable[int], records: Sequence[Record], first: dict[str, int], fates: list[Any]
+    ) -> None:
+        """Nothing was written, so a repeated uuid is compared with the one that would have been."""
+        for index in chunk:
+            record = records[index]
+            before = first.setdefault(record.command_uuid, index)
+            if fates[index] is Fate.CREATED and before != index:
+                fates[index] = Fate.DUPLICATE if records[before].digest == record.digest else Fate.CONFLICTING
+
     async def _insert(self, plain: list[Record]) -> list[Fate | CommandStoreError | None]:
-        sealed = [self.seal(record) for record in plain]
+        sealed = plain if self.options.crypto is None else [self.seal(record) for record in plain]
         try:
             outcomes: Sequence[Any] = await self.backend.insert(sealed, secrets.token_hex(8))
         except CommandStoreError as error:
@@ -242,6 +249,9 @@ class RecordCore:
                 [r.command_uuid for r, o in zip(plain, outcomes, strict=True) if isinstance(o, Exists)]
             )
         for record, stored, outcome in zip(plain, sealed, outcomes, strict=True):
+            if outcome is CREATED:  # what nearly all are
+                fates.append(Fate.CREATED)
+                continue
             match outcome:
                 case Created():
                     fates.append(Fate.CREATED)

@@ -18,11 +18,23 @@ import hashlib
 import sys
 from array import array
 from bisect import bisect_left
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-__all__ = ["FULL", "SPACE", "WIDTH", "Candidate", "Chunk", "Directory", "chunks", "entries", "fold", "hash_of"]
+__all__ = [
+    "FULL",
+    "SPACE",
+    "WIDTH",
+    "Candidate",
+    "Chunk",
+    "Directory",
+    "chunks",
+    "entries",
+    "fold",
+    "hash_of",
+    "hashes_of",
+]
 
 _HASH = 8
 WIDTH = _HASH + 4 + 4
@@ -43,17 +55,20 @@ class Candidate(NamedTuple):
 
 def hash_of(command_uuid: str) -> int:
     """What a uuid is sorted by in a directory."""
-    return int.from_bytes(hashlib.blake2b(command_uuid.encode(), digest_size=_HASH).digest(), "big")
+    return int.from_bytes(hashes_of([command_uuid])[command_uuid], "big")
 
 
-def entries(uuids: Iterable[str], segment: int) -> bytes:
-    """The run of a segment, from the uuids of its rows."""
-    number = segment.to_bytes(4, "big")
+def hashes_of(uuids: Iterable[str]) -> dict[str, bytes]:
+    """Of each uuid its hash, as it stands in an entry."""
     blake2b = hashlib.blake2b
-    made = [
-        blake2b(uuid.encode(), digest_size=_HASH).digest() + number + row.to_bytes(4, "big")
-        for row, uuid in enumerate(uuids)
-    ]
+    return {uuid: blake2b(uuid.encode(), digest_size=_HASH).digest() for uuid in uuids}
+
+
+def entries(uuids: Sequence[str], segment: int, hashes: Mapping[str, bytes] | None = None) -> bytes:
+    """The run of a segment, from the uuids of its rows, and their hashes where those were taken already."""
+    number = segment.to_bytes(4, "big")
+    known = hashes if hashes is not None else hashes_of(uuids)
+    made = [known[uuid] + number + row.to_bytes(4, "big") for row, uuid in enumerate(uuids)]
     made.sort()
     return b"".join(made)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from commandstore.s3 import directory
-from commandstore.s3.directory import FULL, SPACE, WIDTH, Candidate, Directory, hash_of
+from commandstore.s3.directory import FULL, SPACE, WIDTH, Candidate, Directory, hashes_of
 from commandstore.s3.index import Index
 from commandstore.s3.manifest import SMALL, Manifest, Partition, Recent, Segment
 from commandstore.s3.objects import Draft, Objects
@@ -58,8 +58,15 @@ class Finder:
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
 
-    async def find(self, manifest: Manifest, uuids: Collection[str]) -> dict[str, Known]:
+    async def find(
+        self, manifest: Manifest, uuids: Collection[str], taken: Mapping[str, bytes] | None = None
+    ) -> dict[str, Known]:
         """What the manifest knows of these uuids; those that it doesn't know are left out.
+
+        Args:
+            manifest: the one that is asked.
+            uuids: of commands.
+            taken: their hashes, by whoever needs them again.
 
         Raises:
             Vanished: what it refers to was collected meanwhile.
@@ -69,7 +76,9 @@ class Finder:
             if manifest.graves
             else {}
         )
-        hashes = {hash_of(uuid): uuid for uuid in uuids if uuid not in known}
+        taken = hashes_of(uuids) if taken is None else taken
+        number = int.from_bytes
+        hashes = {number(taken[uuid], "big"): uuid for uuid in uuids if uuid not in known}
         places: defaultdict[int, list[tuple[int, str]]] = defaultdict(list)
         for key, candidates in (await self._candidates(manifest, hashes)).items():
             for candidate in candidates:
@@ -125,7 +134,7 @@ class Finder:
         """
         segment = await draft.segment(manifest)
         index = draft.index
-        run = directory.entries(index.uuids, segment.number)
+        run = directory.entries(index.uuids, segment.number, draft.hashes)
         lost = tenants_of(index, dead)
         if not without:  # what is merged was counted when it came
             more = index.tenants()

@@ -238,25 +238,27 @@ def sums(segments: Sequence[Segment]) -> Mapping[str, int] | None:
 def encode(manifest: Manifest) -> bytes:
     """The object's body."""
     recent = manifest.recent
-    return orjson.dumps(
-        {
-            "format": FORMAT,
-            "store": manifest.store,
-            "sequence": manifest.sequence,
-            "epoch": manifest.epoch,
-            "operations": manifest.operations,
-            "next_number": manifest.next_number,
-            "segments": [encode_segment(segment) for segment in manifest.segments],
-            "parts": [part._asdict() for part in manifest.parts],
-            "dead": [
-                {"segment": number, "rows": sorted(dead.rows), "tenants": dead.tenants}
-                for number, dead in manifest.dead.items()
-            ],
-            "deleted": [[uuid, *grave] for uuid, grave in manifest.graves.items()],
-            "recent": recent and recent._asdict(),
-            "tenants": manifest.tenants,
-            "partitions": [[f"{p.low:016x}", p.id, p.runs] for p in manifest.partitions],
-        }
+    return with_check(
+        orjson.dumps(
+            {
+                "format": FORMAT,
+                "store": manifest.store,
+                "sequence": manifest.sequence,
+                "epoch": manifest.epoch,
+                "operations": manifest.operations,
+                "next_number": manifest.next_number,
+                "segments": [encode_segment(segment) for segment in manifest.segments],
+                "parts": [part._asdict() for part in manifest.parts],
+                "dead": [
+                    {"segment": number, "rows": sorted(dead.rows), "tenants": dead.tenants}
+                    for number, dead in manifest.dead.items()
+                ],
+                "deleted": [[uuid, *grave] for uuid, grave in manifest.graves.items()],
+                "recent": recent and recent._asdict(),
+                "tenants": manifest.tenants,
+                "partitions": [[f"{p.low:016x}", p.id, p.runs] for p in manifest.partitions],
+            }
+        )
     )
 
 
@@ -276,6 +278,8 @@ def decode(body: bytes, where: str) -> Manifest:
         if not isinstance(form, int):
             raise TypeError("no format")  # noqa: TRY301 - told below
         if form <= FORMAT:
+            if not is_whole(body):
+                raise ValueError("another check sum")  # noqa: TRY301 - told below
             return _manifest(found)
     except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
         raise ConfigurationError(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Collection, Hashable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from functools import partial
 from typing import Generic, TypeVar
@@ -231,10 +231,17 @@ class Objects:
 
 
 class Draft:
-    """Rows on their way into a store: written once, as long as no collector comes between."""
+    """Rows on their way into a store: written once, as long as no collector comes between.
 
-    def __init__(self, objects: Objects, rows: Rows) -> None:
+    Args:
+        objects: of the store.
+        rows: in the total order.
+        hashes: of their uuids, where they were taken already.
+    """
+
+    def __init__(self, objects: Objects, rows: Rows, hashes: Mapping[str, bytes] | None = None) -> None:
         self.index = Index.of(rows)
+        self.hashes = hashes
         self._objects = objects
         self._lines = rows.lines.lines
         self._id: str | None = None

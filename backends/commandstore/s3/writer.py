@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 from commandstore.codec import Record
 from commandstore.contract import CREATED, Exists, Outcome
 from commandstore.errors import StoreUnavailable
+from commandstore.s3.directory import hashes_of
 from commandstore.s3.finder import Finder, Known, tenants_of
 from commandstore.s3.inbox import Inbox, Letter
 from commandstore.s3.index import Rows
@@ -108,8 +109,8 @@ class Writer:
         await self._change(plan)
         return outcome
 
-    def _draft(self, rows: Sequence[Stored]) -> Draft:
-        return Draft(self._objects, Rows(rows, encode_rows(rows)))
+    def _draft(self, rows: Sequence[Stored], hashes: Mapping[str, bytes] | None = None) -> Draft:
+        return Draft(self._objects, Rows(rows, encode_rows(rows)), hashes)
 
     async def _change(self, plan: Callable[[Manifest], Awaitable[Manifest | None]]) -> Manifest:
         return await steadily(self._root.fresh, lambda _: self._root.change(plan))
@@ -200,16 +201,17 @@ class _Bulk:
         self._write_id = write_id
         self._draft: Draft | None = None
         self._drafted: dict[str, str | None] = {}
+        self._hashes = hashes_of([record.command_uuid for record in records])
 
     async def run(self) -> list[Outcome] | None:
         """What became of each; None where the store was reset meanwhile."""
         return await self._writer.insert_all(self)
 
     async def plan(
-        self, manifest: Manifest, finder: Finder, draft: Callable[[Sequence[Stored]], Draft]
+        self, manifest: Manifest, finder: Finder, draft: Callable[[Sequence[Stored], Mapping[str, bytes]], Draft]
     ) -> Manifest | None:
         """The manifest with what isn't there yet; None where everything is."""
-        known = await finder.find(manifest, [record.command_uuid for record in self.records])
+        known = await finder.find(manifest, self._hashes, self._hashes)
         self.outcomes = (
             [self._outcome(record.command_uuid, known) for record in self.records]
             if known or self.letters
@@ -229,7 +231,7 @@ class _Bulk:
         dead = self._superseded(new)
         if self._draft is None or dead is None:
             new.sort(key=position_of)
-            self._draft = draft(new)
+            self._draft = draft(new, self._hashes)
             self._drafted = {stored.record.command_uuid: stored.put_id for stored in new}
             dead = []
         return await finder.enter(bury(manifest, buried), self._draft, dead=dead)
