@@ -18,6 +18,7 @@ from commandstore.s3.index import Index, Rows
 from commandstore.s3.layout import (
     Stored,
     conflict_key,
+    conflict_uuid,
     decode_row,
     encode_rows,
     epoch_of,
@@ -166,6 +167,7 @@ SEGMENT = st.builds(
     st.integers(1, 16),
     st.booleans(),
     size=st.integers(0, 2**40),
+    check=st.integers(0, 2**32 - 1),
     first=POSITION,
     last=POSITION,
     tenants=st.none() | COUNTS,
@@ -174,6 +176,7 @@ SEGMENT = st.builds(
 PART = st.builds(
     Part,
     st.just("00000000-aa"),
+    st.integers(0, 2**32 - 1),
     st.lists(st.integers(0, 99), max_size=3).map(tuple),
     POSITION,
     POSITION,
@@ -191,8 +194,10 @@ MANIFEST = st.builds(
     parts=st.lists(PART, max_size=2).map(tuple),
     dead=st.dictionaries(st.integers(0, 99), st.builds(Dead, st.frozensets(st.integers(0, 99)), COUNTS), max_size=2),
     graves=st.dictionaries(TEXT, st.builds(Grave, INT64, st.none() | TEXT), max_size=2),
-    recent=st.none() | st.builds(Recent, st.just("id"), st.just(((1, 2), (3, 4)))),
-    partitions=st.lists(st.builds(Partition, st.integers(0, 2**64 - 1), st.just("id"), st.just((1, 2)))).map(tuple),
+    recent=st.none() | st.builds(Recent, st.just("id"), st.just(7), st.just(((1, 2), (3, 4)))),
+    partitions=st.lists(
+        st.builds(Partition, st.integers(0, 2**64 - 1), st.just("id"), st.just(7), st.just((1, 2)))
+    ).map(tuple),
     tenants=st.none() | COUNTS,
 )
 
@@ -252,6 +257,8 @@ def test_a_superseded_command_is_kept_while_the_one_that_won_stands() -> None:
     assert settled_conflict(key, "u", "other")
     assert settled_conflict(key, "u", None)
     assert not settled_conflict(key, "u2", None)
+    assert conflict_uuid(key) == "u"
+    assert conflict_uuid(conflict_key("u" * 400, "put", "winner")) is None
 
 
 def test_an_id_tells_the_epoch_of_its_writer() -> None:
@@ -263,7 +270,7 @@ def test_an_id_tells_the_epoch_of_its_writer() -> None:
 
 
 def a_segment(number: int, rows: int, size: int = 1000) -> Segment:
-    return Segment(number, f"id{number}", rows, size, (number, "a"), (number, "b"), {}, rows)
+    return Segment(number, f"id{number}", rows, size, 0, (number, "a"), (number, "b"), {}, rows)
 
 
 def test_segments_of_a_tier_are_merged_when_there_are_enough() -> None:

@@ -28,6 +28,7 @@ from commandstore.errors import CommandStoreError, ConfigurationError, CorruptRe
 from commandstore.s3 import register
 from commandstore.s3.collection import Collector
 from commandstore.s3.compaction import Compactor
+from commandstore.s3.conflicts import Conflicts
 from commandstore.s3.creation import open_root
 from commandstore.s3.faults import Place
 from commandstore.s3.finder import Finder
@@ -133,8 +134,9 @@ class S3Backend(Backend):
             objects, inbox = Objects(self._wire), Inbox(self._wire)
             finder = Finder(objects)
             self._reader = Reader(root, objects, finder, inbox)
-            self._writer = Writer(self._wire, root, objects, finder, inbox)
-            self._compactor = Compactor(self._wire, root, objects, finder, inbox)
+            conflicts = Conflicts(self._wire, root, finder)
+            self._writer = Writer(self._wire, root, objects, finder, inbox, conflicts)
+            self._compactor = Compactor(self._wire, root, objects, finder, inbox, conflicts)
             self._collector = Collector(self._wire, root, objects, self._now)
             # Only what opened well stays open.
             self._stack = stack.pop_all()

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
+from commandstore.errors import CorruptRecord
 from commandstore.s3.layout import CONFLICTS, DIRECTORIES, INBOX, INDEXES, PARTS, REGISTERS, SEGMENTS, epoch_of
 from commandstore.s3.manifest import Manifest
 from commandstore.s3.objects import Objects, steadily
@@ -58,17 +59,32 @@ class Collector:
                 next_number=manifest.next_number,
             )
 
+        # Before the commands, as a checkpoint without its commands would keep a sync from copying them again; and after
+        # them, as a sync may be running.
+        await self._forget_registers()
         await self._root.change(emptied)
-        for entry in await self._wire.list_all(REGISTERS):
-            await Register(self._wire, entry.key).update(lambda _: None)
+        await self._forget_registers()
         await self._collect(0.0)
-        await self._wire.delete([entry.key for entry in await self._wire.list_all(CONFLICTS)])
+        await self._remove(CONFLICTS)
+
+    async def _forget_registers(self) -> None:
+        for entry in await self._wire.list_all(REGISTERS):
+            try:
+                # Swapped and not removed: a first swap that is still on its way must not find its place empty.
+                await Register(self._wire, entry.key).update(lambda _: None)
+            except CorruptRecord:
+                await self._wire.delete([entry.key])
+
+    async def _remove(self, prefix: str) -> None:
+        await self._wire.delete([entry.key for entry in await self._wire.list_all(prefix)])
 
     async def _collect(self, grace: float) -> int:
         async def look(_: Collection[str]) -> tuple[Manifest, set[str]]:
             manifest = await self._root.fresh()
             return manifest, manifest.ids(await self._objects.segments(manifest))
 
+        # Listed before the manifest is read: a life of the store that begins after that is none of those listed.
+        letters = await self._wire.list_all(INBOX)
         manifest, kept = await steadily(self._root.fresh, look)
         removed = 0
         for kind in _KINDS:
@@ -76,11 +92,7 @@ class Collector:
             await self._wire.delete([entry.key for entry in garbage])
             removed += len(garbage)
         own = f"{INBOX}{manifest.store}/"
-        old = [
-            entry
-            for entry in await self._wire.list_all(INBOX)
-            if not entry.key.startswith(own) and self._is_old(entry, grace)
-        ]
+        old = [entry for entry in letters if not entry.key.startswith(own) and self._is_old(entry, grace)]
         await self._wire.delete([entry.key for entry in old])
         return removed + len(old)
 

@@ -13,18 +13,15 @@ from itertools import groupby
 
 from commandstore.codec import Record
 from commandstore.errors import CorruptRecord
+from commandstore.s3.conflicts import Conflicts
 from commandstore.s3.finder import Finder, Known
-from commandstore.s3.inbox import Inbox, Letter, body_of
+from commandstore.s3.inbox import Inbox, Letter
 from commandstore.s3.index import DIGEST, Index, Rows
 from commandstore.s3.layout import (
-    CONFLICTS,
     Lines,
     Stored,
-    conflict_key,
-    decode_row,
     encode_rows,
     position_of,
-    settled_conflict,
 )
 from commandstore.s3.manifest import Manifest, Segment
 from commandstore.s3.objects import Draft, Objects, steadily
@@ -41,13 +38,18 @@ _GROUP_ROWS = 32 * 1024
 _INBOX_ROWS = 4096
 _MOST_LETTERS = 512
 _MOST_GRAVES = 256
+_MOST_DEAD = 4096
 
 
 class Compactor:
     """Compaction of one store."""
 
-    def __init__(self, wire: Wire, root: Root, objects: Objects, finder: Finder, inbox: Inbox) -> None:
+    def __init__(
+        self, wire: Wire, root: Root, objects: Objects, finder: Finder, inbox: Inbox, conflicts: Conflicts
+    ) -> None:
         self._wire = wire
+        self._conflicts = conflicts
+        self._unreadable: set[str] = set()
         self._root = root
         self._objects = objects
         self._finder = finder
@@ -55,19 +57,24 @@ class Compactor:
 
     async def run(self) -> Mapping[str, int]:
         """Everything. Counts of what was done."""
+        self._unreadable.clear()
         done: Counter[str] = Counter(
             {"inbox_moved": 0, "segments_merged": 0, "rows_dropped": 0, "objects_unreadable": 0, "conflicts_removed": 0}
         )
         done.update(await self._sweep(_INBOX_ROWS))
-        manifest = await self._root.fresh()
-        segments = await self._objects.segments(manifest)
+
+        async def look(_: Collection[str]) -> tuple[Manifest, list[Segment]]:
+            now = await self._root.fresh()
+            return now, await self._objects.segments(now)
+
+        manifest, segments = await steadily(self._root.fresh, look)
         dead = {number for number, lost in manifest.dead.items() if lost.rows}
         planned = groups(segments, dead, fewest=2)
         if manifest.graves and not planned:
             planned = [[]]
         for group in planned:
             done.update(await self._merge(group))
-        done["conflicts_removed"] = await self._forgive()
+        done["conflicts_removed"] = await self._conflicts.forgive()
         return dict(done)
 
     async def after_writing(self) -> None:
@@ -76,17 +83,33 @@ class Compactor:
             self._inbox.seen = 0
             await self._sweep(_INBOX_ROWS)
         manifest = self._root.cached
-        due = groups(manifest.segments, (), fewest=GROWTH)
+        due = groups(manifest.segments, (), fewest=GROWTH) or await self._worn(manifest)
         if len(manifest.graves) >= _MOST_GRAVES and not due:
             due = [[]]
         for group in due[:1]:  # the next write does the next one
             await self._merge(group)
 
+    async def _worn(self, manifest: Manifest) -> list[list[Segment]]:
+        """Segments to be written anew, where so many rows are dead that the manifest grows with them."""
+        dead = {number: len(lost.rows) for number, lost in manifest.dead.items()}
+        many = sum(dead.values()) >= _MOST_DEAD
+        if len(dead) < GROWTH and not many:
+            return []
+
+        async def look(_: Collection[str]) -> list[Segment]:
+            return await self._objects.segments(manifest, dead.keys())
+
+        found = [s for s in await steadily(self._root.fresh, look) if s.id not in self._unreadable]
+        worn = [segment for segment in found if 2 * dead[segment.number] >= segment.rows]
+        if len(worn) < GROWTH:
+            worn = sorted(found, key=lambda segment: dead[segment.number])[-1:] if many else []
+        return groups(worn, dead, fewest=GROWTH)
+
     # The inbox
 
     async def _sweep(self, most: int) -> Mapping[str, int]:
         done: Counter[str] = Counter()
-        store = self._root.cached.store
+        store = (await self._root.fresh()).store  # it may have been reset since it was looked at
         for entries in _portions(await self._inbox.listed(store), most):
             letters = await self._inbox.read(entries)
             manifest, moved = await self._move(store, letters)
@@ -143,32 +166,9 @@ class Compactor:
                 and item.put_id != letter.put_id
                 and (item.digest != letter.stored.record.digest)
             ):
-                key = conflict_key(letter.command_uuid, letter.put_id or "", item.write_id or "")
-                await self._wire.put(key, body_of(letter.stored))
+                await self._conflicts.keep(letter, item.write_id)
             done.append(letter.key)
         await self._wire.delete(done)
-
-    async def _forgive(self) -> int:
-        """Remove superseded commands whose successor was replaced or removed since: they are to be forgotten, too."""
-        kept = [entry.key for entry in await self._wire.list_all(CONFLICTS)]
-        if not kept:
-            return 0
-        letters: dict[str, str] = {}
-        for key in kept:
-            got = await self._wire.get(key)
-            uuid = None if got is None else _uuid_in(got.data, key)
-            if uuid is not None:
-                letters[key] = uuid
-
-        async def look(_: Collection[str]) -> dict[str, Known]:
-            return await self._finder.find(await self._root.fresh(), set(letters.values()))
-
-        known = await steadily(self._root.fresh, look)
-        over = [
-            key for key, uuid in letters.items() if uuid in known and settled_conflict(key, uuid, known[uuid].write_id)
-        ]
-        await self._wire.delete(over)
-        return len(over)
 
     # Segments
 
@@ -180,7 +180,9 @@ class Compactor:
         for segment in group:
             source = await self._source(segment, manifest)
             if source is None:
-                unreadable += 1
+                self._unreadable.add(segment.id)
+                # Damaged, where it is still part of the store; merged by somebody else and collected, where it isn't.
+                unreadable += segment.number in (await self._root.fresh()).numbers
             else:
                 sources.append(source)
         if not sources and group:
@@ -328,10 +330,3 @@ def _portions(entries: Sequence[Entry], most: int) -> list[list[Entry]]:
         made[-1].append(entry)
         size += entry.size
     return made
-
-
-def _uuid_in(data: bytes, key: str) -> str | None:
-    try:
-        return decode_row(data, key).record.command_uuid
-    except CorruptRecord:
-        return None

@@ -18,6 +18,7 @@ __all__ = ["Finder", "Known"]
 _INLINE = 256
 _FOLDED = 128
 _FOLDS = 2
+_OPENED = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,29 +28,31 @@ class Known:
     Attributes:
         put_id: of the one inbox object that ever counted for it.
         segment: where its row is; None where it is among the deleted in the manifest itself.
-        index: of that segment.
-        row: in that segment; -1 without one.
+        row: in that segment.
+        live: whether there is a command, and not the mark of one that was deleted.
+        created_at: of the command, as long as it was there.
+        tenant: of the command; empty where it was deleted.
+        digest: likewise.
+        write_id: likewise; None.
     """
 
     put_id: str | None
+    created_at: int
     segment: Segment | None = None
-    index: Index | None = None
     row: int = -1
+    live: bool = False
+    tenant: str = ""
+    digest: bytes = b""
+    write_id: str | None = None
 
-    @property
-    def live(self) -> bool:
-        """Whether there is a command, and not the mark of one that was deleted."""
-        return self.index is not None and self.row not in self.index.gone
-
-    @property
-    def digest(self) -> bytes:
-        """Of the command; empty where it was deleted."""
-        return self.index.digest(self.row) if self.index is not None and self.live else b""
-
-    @property
-    def write_id(self) -> str | None:
-        """Of the command; None where it was deleted."""
-        return self.index.write_id(self.row) if self.index is not None and self.live else None
+    @classmethod
+    def of(cls, segment: Segment, index: Index, row: int) -> Known:
+        """What a row says."""
+        created_at, put_id = index.created_at[row], index.put_id(row)
+        if row in index.gone:
+            return cls(put_id, created_at, segment, row)
+        about = index.tenant(row), index.digest(row), index.write_id(row)
+        return cls(put_id, created_at, segment, row, True, *about)
 
 
 class Finder:
@@ -71,26 +74,26 @@ class Finder:
         Raises:
             Vanished: what it refers to was collected meanwhile.
         """
-        known = (
-            {uuid: Known(manifest.graves[uuid].put_id) for uuid in uuids if uuid in manifest.graves}
-            if manifest.graves
-            else {}
-        )
+        graves = manifest.graves
+        known = {uuid: Known(graves[uuid].put_id, graves[uuid].created_at) for uuid in uuids if uuid in graves}
         taken = hashes_of(uuids) if taken is None else taken
         number = int.from_bytes
-        hashes = {number(taken[uuid], "big"): uuid for uuid in uuids if uuid not in known}
+        hashes: defaultdict[int, list[str]] = defaultdict(list)  # two uuids may have one, by somebody's intent
+        for uuid in uuids:
+            if uuid not in known:
+                hashes[number(taken[uuid], "big")].append(uuid)
         places: defaultdict[int, list[tuple[int, str]]] = defaultdict(list)
         for key, candidates in (await self._candidates(manifest, hashes)).items():
             for candidate in candidates:
                 if not manifest.is_dead(*candidate):
-                    places[candidate.segment].append((candidate.row, hashes[key]))
+                    places[candidate.segment] += [(candidate.row, uuid) for uuid in hashes[key]]
         # Directories may name segments that were merged into others since.
         segments = await self._objects.segments(manifest, set(places)) if places else []
-        indexes = await self._objects.indexes(segments)
-        for segment, index in zip(segments, indexes, strict=True):
-            for row, uuid in places[segment.number]:
-                if row < len(index) and index.uuids[row] == uuid:
-                    known[uuid] = Known(index.put_id(row), segment, index, row)
+        for some in self._objects.few(segments):
+            for segment, index in zip(some, await self._objects.indexes(some), strict=True):
+                for row, uuid in places[segment.number]:
+                    if row < len(index) and index.uuids[row] == uuid:
+                        known[uuid] = Known.of(segment, index, row)
         return known
 
     async def _candidates(self, manifest: Manifest, hashes: Collection[int]) -> dict[int, list[Candidate]]:
@@ -101,23 +104,29 @@ class Finder:
             small = Directory(segment.entries, [segment.rows])
             for key in small.among(hashes):
                 found[key] += small.find(key)
-        for shelf, asked in await self._shelves(manifest, hashes):
-            for key in shelf.among(asked):
-                found[key] += shelf.find(key)
+        wanted = self._shelves(manifest, hashes)
+        for start in range(0, len(wanted), _OPENED):  # each is two megabytes, and there may be many
+            some = wanted[start : start + _OPENED]
+            jobs = [partial(self._objects.directory, *named) for named, _ in some]
+            shelves = await self._objects.wire.drive.gather(jobs, self._objects.wire.concurrency)
+            for shelf, (_, asked) in zip(shelves, some, strict=True):
+                for key in shelf.among(asked):
+                    found[key] += shelf.find(key)
         return found
 
-    async def _shelves(self, manifest: Manifest, hashes: Collection[int]) -> list[tuple[Directory, Collection[int]]]:
+    def _shelves(
+        self, manifest: Manifest, hashes: Collection[int]
+    ) -> list[tuple[tuple[str, int, Sequence[int]], Collection[int]]]:
         """The directory objects that may have some of these hashes, with those that each may have."""
-        wanted: list[tuple[str, Sequence[int], Collection[int]]] = []
+        wanted: list[tuple[tuple[str, int, Sequence[int]], Collection[int]]] = []
         if manifest.recent is not None:
-            wanted.append((manifest.recent.id, [count for _, count in manifest.recent.runs], hashes))
+            recent = manifest.recent
+            wanted.append(((recent.id, recent.check, [count for _, count in recent.runs]), hashes))
         for partition, high in _bounded(manifest.partitions):
             asked = [key for key in hashes if partition.low <= key < high]
             if asked:
-                wanted.append((partition.id, partition.runs, asked))
-        jobs = [partial(self._objects.directory, name, runs) for name, runs, _ in wanted]
-        objects = await self._objects.wire.drive.gather(jobs, self._objects.wire.concurrency)
-        return [(found, asked) for found, (_, _, asked) in zip(objects, wanted, strict=True)]
+                wanted.append(((partition.id, partition.check, partition.runs), asked))
+        return wanted
 
     # Entering
 
@@ -152,20 +161,20 @@ class Finder:
         recent = manifest.recent
         kept: list[tuple[int, bytes]] = []
         if recent is not None:
-            shelf = await self._objects.directory(recent.id, [count for _, count in recent.runs])
+            shelf = await self._objects.directory(recent.id, recent.check, [count for _, count in recent.runs])
             kept = [(named, shelf.run(at)) for at, (named, _) in enumerate(recent.runs) if named in live]
             self._objects.forget_directory(recent.id)
         kept.append((number, run))
         if sum(len(piece) for _, piece in kept) <= FULL * WIDTH:
             runs = tuple((named, len(piece) // WIDTH) for named, piece in kept)
             data = b"".join(piece for _, piece in kept)
-            name = await self._objects.put_directory(manifest.epoch, data, [count for _, count in runs])
-            return replace(manifest, recent=Recent(name, runs))
+            name, check = await self._objects.put_directory(manifest.epoch, data, [count for _, count in runs])
+            return replace(manifest, recent=Recent(name, check, runs))
         merged = directory.merge((piece for _, piece in kept), live)
         return replace(manifest, recent=None, partitions=await self._distribute(manifest, merged, live))
 
     async def _distribute(self, manifest: Manifest, run: bytes, live: Collection[int]) -> tuple[Partition, ...]:
-        old = manifest.partitions or (Partition(0, "", ()),)
+        old = manifest.partitions or (Partition(0, "", 0, ()),)
         pieces = directory.chunks(run, [partition.low for partition in old])
         jobs = [
             partial(self._fold, manifest.epoch, partition, high, piece, live)
@@ -178,10 +187,11 @@ class Finder:
     async def _fold(
         self, epoch: int, partition: Partition, high: int, run: bytes, live: Collection[int]
     ) -> list[Partition]:
-        shelf = await self._objects.directory(partition.id, partition.runs) if partition.id else None
+        known = partition.id, partition.check, partition.runs
+        shelf = await self._objects.directory(*known) if partition.id else None
         self._objects.forget_directory(partition.id)
         return [
-            Partition(chunk.low, await self._objects.put_directory(epoch, chunk.data, chunk.runs), chunk.runs)
+            Partition(chunk.low, *await self._objects.put_directory(epoch, chunk.data, chunk.runs), chunk.runs)
             for chunk in directory.fold(partition.low, high, shelf, partition.runs, run, live)
         ]
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from commandstore.command import INT64_MIN
 from commandstore.errors import CorruptRecord
-from commandstore.s3.layout import INBOX, Stored, decode_row, encode_rows, inbox_key, inbox_uuid
+from commandstore.s3.layout import INBOX, Stored, decode_row, encode_rows, inbox_key, inbox_uuid, is_whole, with_check
 from commandstore.s3.objects import Cache
 from commandstore.s3.wire import Entry, Wire
 
@@ -72,7 +72,9 @@ class Inbox:
 
     async def listed(self, store: str) -> list[Entry]:
         """All objects, unread, by key."""
-        return await self._wire.list_all(f"{INBOX}{store}/")
+        found = await self._wire.list_all(f"{INBOX}{store}/")
+        self.seen = len(found)
+        return found
 
     async def read(self, entries: Sequence[Entry]) -> list[Letter]:
         """Objects that were listed; those that are gone by now are left out."""
@@ -98,7 +100,6 @@ class Inbox:
             found = await self._wire.drive.gather(asked, self._wire.concurrency)
             return {uuid: letter for uuid, letter in zip(uuids, found, strict=True) if letter is not None}
         listed = {entry.key: entry for entry in await self.listed(store)}
-        self.seen = len(listed)
         if not listed:
             return {}
         keys = {uuid: inbox_key(store, uuid) for uuid in uuids}
@@ -110,11 +111,13 @@ class Inbox:
 def body_of(stored: Stored) -> bytes:
     """An object of one row."""
     [line] = encode_rows([stored]).lines
-    return line
+    return with_check(line[:-1])
 
 
 def _open(key: str, data: bytes) -> Letter:
     try:
+        if not is_whole(data):
+            raise CorruptRecord(f"object {key} was altered or cut off", location=key)  # noqa: TRY301 - kept just below
         stored = decode_row(data, key)
         if inbox_key(key.split("/")[1], stored.record.command_uuid) != key or stored.put_id is None:
             raise CorruptRecord(f"object {key} holds another command than its name says", location=key)  # noqa: TRY301

@@ -41,6 +41,7 @@ __all__ = [
     "Lines",
     "Stored",
     "conflict_key",
+    "conflict_uuid",
     "decode_row",
     "encode_rows",
     "epoch_of",
@@ -133,6 +134,12 @@ def conflict_key(command_uuid: str, put_id: str, winner: str) -> str:
         winner: the write id of the row that counts. While it does, the object is kept.
     """
     return f"{CONFLICTS}{_encoded(command_uuid)}/{put_id}.{winner}.json"
+
+
+def conflict_uuid(key: str) -> str | None:
+    """The uuid of such a key; None where only the object itself says."""
+    name = key.split("/")[1]
+    return None if name.startswith(_HASHED) else unquote(name)
 
 
 def settled_conflict(key: str, command_uuid: str, winner: str | None) -> bool:

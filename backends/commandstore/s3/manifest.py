@@ -55,6 +55,7 @@ class Segment(NamedTuple):
         id: what the objects are called.
         rows: how many, dead and deleted ones included.
         size: of the segment in bytes.
+        check: CRC-32 of the index.
         first: the position of its first row.
         last: the position of its last row.
         tenants: how many commands each had when it was written; None where those are too many to be told here.
@@ -66,6 +67,7 @@ class Segment(NamedTuple):
     id: str
     rows: int
     size: int
+    check: int
     first: tuple[int, str]
     last: tuple[int, str]
     tenants: Mapping[str, int] | None
@@ -74,9 +76,10 @@ class Segment(NamedTuple):
 
 
 class Part(NamedTuple):
-    """An object with references to segments, and their sums."""
+    """An object with references to segments, its CRC-32, and their sums."""
 
     id: str
+    check: int
     numbers: tuple[int, ...]
     first: tuple[int, str]
     last: tuple[int, str]
@@ -109,17 +112,19 @@ class Grave(NamedTuple):
 
 
 class Recent(NamedTuple):
-    """The directory of what came last: a run of entries for each segment, in one object."""
+    """The directory of what came last: a run of entries for each segment, in one object, and its CRC-32."""
 
     id: str
+    check: int
     runs: tuple[tuple[int, int], ...]  # segment number, entries
 
 
 class Partition(NamedTuple):
-    """The directory of all else, for hashes from ``low`` on (up to the next one's): sorted runs, in one object."""
+    """The directory of all else, from hash ``low`` to the next one's: sorted runs in one object, and its CRC-32."""
 
     low: int
     id: str
+    check: int
     runs: tuple[int, ...]
 
 
@@ -256,7 +261,7 @@ def encode(manifest: Manifest) -> bytes:
                 "deleted": [[uuid, *grave] for uuid, grave in manifest.graves.items()],
                 "recent": recent and recent._asdict(),
                 "tenants": manifest.tenants,
-                "partitions": [[f"{p.low:016x}", p.id, p.runs] for p in manifest.partitions],
+                "partitions": [[f"{p.low:016x}", *p[1:]] for p in manifest.partitions],
             }
         )
     )
@@ -306,8 +311,8 @@ def _manifest(found: dict[str, Any]) -> Manifest:
         tuple(_part(part) for part in found["parts"]),
         {dead["segment"]: Dead(frozenset(dead["rows"]), dead["tenants"]) for dead in found["dead"]},
         {uuid: Grave(created_at, put_id) for uuid, created_at, put_id in found["deleted"]},
-        recent and Recent(recent["id"], tuple((number, count) for number, count in recent["runs"])),
-        tuple(Partition(int(low, 16), name, tuple(runs)) for low, name, runs in found["partitions"]),
+        recent and Recent(recent["id"], recent["check"], tuple((number, count) for number, count in recent["runs"])),
+        tuple(Partition(int(low, 16), name, check, tuple(runs)) for low, name, check, runs in found["partitions"]),
         found["tenants"],
     )
 
@@ -331,6 +336,7 @@ def decode_segment(found: Mapping[str, Any]) -> Segment:
         found["id"],
         found["rows"],
         found["size"],
+        found["check"],
         _position(found["first"]),
         _position(found["last"]),
         found["tenants"],
@@ -341,7 +347,7 @@ def decode_segment(found: Mapping[str, Any]) -> Segment:
 
 def encode_part(segments: Sequence[Segment]) -> bytes:
     """The body of a part."""
-    return with_check(orjson.dumps({"format": FORMAT, "segments": [encode_segment(segment) for segment in segments]}))
+    return orjson.dumps({"format": FORMAT, "segments": [encode_segment(segment) for segment in segments]})
 
 
 def decode_part(body: bytes) -> list[Segment]:
@@ -352,17 +358,18 @@ def decode_part(body: bytes) -> list[Segment]:
     """
     try:
         found = orjson.loads(body)
-        if found["format"] > FORMAT or not is_whole(body):
+        if found["format"] > FORMAT:
             raise ValueError("a newer format, or another check sum")
         return [decode_segment(segment) for segment in found["segments"]]
     except (TypeError, KeyError, AttributeError, IndexError) as error:
         raise ValueError("no part") from error
 
 
-def part_of(part_id: str, segments: Sequence[Segment]) -> Part:
+def part_of(part_id: str, check: int, segments: Sequence[Segment]) -> Part:
     """The reference to a part."""
     return Part(
         part_id,
+        check,
         tuple(segment.number for segment in segments),
         min(segment.first for segment in segments),
         max(segment.last for segment in segments),
@@ -374,6 +381,7 @@ def part_of(part_id: str, segments: Sequence[Segment]) -> Part:
 def _part(found: Mapping[str, Any]) -> Part:
     return Part(
         found["id"],
+        found["check"],
         tuple(found["numbers"]),
         _position(found["first"]),
         _position(found["last"]),

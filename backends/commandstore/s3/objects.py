@@ -7,8 +7,9 @@ refer to it: that is :class:`Vanished`, and the reader starts again.
 from __future__ import annotations
 
 import threading
+import zlib
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from functools import partial
 from typing import Generic, TypeVar
@@ -30,6 +31,8 @@ T = TypeVar("T")
 _INDEXED_ROWS = 100_000
 _DIRECTORY_BYTES = 64 * 1024 * 1024
 _PARTS = 64
+_OPENED = 8
+"""Indexes that are held at once, beside those in the cache."""
 _GAP = 64 * 1024
 """Bytes between two rows that are read along, as a request costs more."""
 _RANGE = 8 * 1024 * 1024
@@ -89,10 +92,12 @@ class Objects:
         self._directories: Cache[str, Directory] = Cache(_DIRECTORY_BYTES)
         self._parts: Cache[str, list[Segment]] = Cache(_PARTS)
 
-    async def _get(self, key: str) -> bytes:
+    async def _get(self, key: str, check: int) -> bytes:
         got = await self.wire.get(key)
         if got is None:
             raise Vanished(key)
+        if zlib.crc32(got.data) != check:
+            raise _altered(key)
         return got.data
 
     # Reading
@@ -106,7 +111,7 @@ class Objects:
         """
         index = self._indexes.get(segment.id)
         if index is None:
-            index = Index.decode(await self._get(f"{INDEXES}{segment.id}.json"), segment.id)
+            index = Index.decode(await self._get(f"{INDEXES}{segment.id}.json", segment.check), segment.id)
             if len(index) != segment.rows or index.offsets[-1] != segment.size:
                 raise _altered(f"{INDEXES}{segment.id}.json")
             self._indexes.put(segment.id, index, len(index))
@@ -117,11 +122,16 @@ class Objects:
         jobs = [partial(self.index, segment) for segment in segments]
         return await self.wire.drive.gather(jobs, self.wire.concurrency)
 
-    async def directory(self, name: str, runs: Sequence[int]) -> Directory:
+    def few(self, segments: Sequence[Segment]) -> Iterator[Sequence[Segment]]:
+        """A few at a time, so that memory doesn't depend on how many there are."""
+        step = min(self.wire.concurrency, _OPENED)
+        return (segments[start : start + step] for start in range(0, len(segments), step))
+
+    async def directory(self, name: str, check: int, runs: Sequence[int]) -> Directory:
         """A directory object; raises as :meth:`index`."""
         found = self._directories.get(name)
         if found is None:
-            data = await self._get(f"{DIRECTORIES}{name}")
+            data = await self._get(f"{DIRECTORIES}{name}", check)
             try:
                 found = Directory(data, runs)
             except ValueError as error:
@@ -134,7 +144,7 @@ class Objects:
         found = self._parts.get(part.id)
         if found is None:
             try:
-                found = codec.decode_part(await self._get(f"{PARTS}{part.id}.json"))
+                found = codec.decode_part(await self._get(f"{PARTS}{part.id}.json", part.check))
                 if tuple(segment.number for segment in found) != part.numbers:
                     raise ValueError("other segments")  # noqa: TRY301 - told below
             except ValueError as error:
@@ -201,12 +211,12 @@ class Objects:
 
     # Writing
 
-    async def put_directory(self, epoch: int, data: bytes, runs: Sequence[int]) -> str:
-        """Write a directory object; its name."""
+    async def put_directory(self, epoch: int, data: bytes, runs: Sequence[int]) -> tuple[str, int]:
+        """Write a directory object; its name and its CRC-32."""
         name = new_id(epoch)
         await self.wire.put(f"{DIRECTORIES}{name}", data, content_type="application/octet-stream")
         self._directories.put(name, Directory(data, runs), _weight(data))
-        return name
+        return name, zlib.crc32(data)
 
     def forget_directory(self, name: str) -> None:
         """One that was replaced is not asked for again."""
@@ -215,19 +225,21 @@ class Objects:
     async def put_part(self, epoch: int, segments: Sequence[Segment]) -> Part:
         """Write a part."""
         name = new_id(epoch)
-        await self.wire.put(f"{PARTS}{name}.json", codec.encode_part(segments))
-        return codec.part_of(name, segments)
+        body = codec.encode_part(segments)
+        await self.wire.put(f"{PARTS}{name}.json", body)
+        return codec.part_of(name, zlib.crc32(body), segments)
 
-    async def put_segment(self, segment_id: str, lines: Iterable[bytes], index: Index) -> None:
-        """Write a segment and its index."""
-        body = b"".join(lines)
-        jobs = [partial(self.wire.put, f"{INDEXES}{segment_id}.json", index.encode())]
+    async def put_segment(self, segment_id: str, lines: Iterable[bytes], index: Index) -> int:
+        """Write a segment and its index; the CRC-32 of the index."""
+        body, columns = b"".join(lines), index.encode()
+        jobs = [partial(self.wire.put, f"{INDEXES}{segment_id}.json", columns)]
         # Of deleted commands alone there is nothing to be queried.
         if body:
             key = f"{SEGMENTS}{segment_id}.jsonl"
             jobs.append(partial(self.wire.put, key, body, content_type="application/x-ndjson"))
         await self.wire.drive.gather(jobs, self.wire.concurrency)
         self._indexes.put(segment_id, index, len(index))
+        return zlib.crc32(columns)
 
 
 class Draft:
@@ -246,12 +258,13 @@ class Draft:
         self._lines = rows.lines.lines
         self._id: str | None = None
         self._epoch = -1
+        self._check = 0
 
     async def segment(self, manifest: Manifest) -> Segment:
         """A reference that may become part of the manifest that comes after this one."""
         if self._id is None or self._epoch != manifest.epoch:
             name = new_id(manifest.epoch)
-            await self._objects.put_segment(name, self._lines, self.index)
+            self._check = await self._objects.put_segment(name, self._lines, self.index)
             self._id, self._epoch = name, manifest.epoch
         index = self.index
         return Segment(
@@ -259,6 +272,7 @@ class Draft:
             self._id,
             len(index),
             index.offsets[-1],
+            self._check,
             index.key(0),
             index.key(len(index) - 1),
             few(index.tenants()),

@@ -6,6 +6,7 @@ In that order nothing is missed: what left the inbox before it was read had ente
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import NamedTuple
 
@@ -25,6 +26,8 @@ __all__ = ["Reader"]
 
 _PAGE_BYTES = 8 * 1024 * 1024
 """About how much payload one page holds: beyond that it is short, so that memory doesn't depend on what is stored."""
+_PORTION = 512
+"""So many objects of the inbox are held at once."""
 _NOWHERE: Dead = Dead(frozenset(), {})
 
 
@@ -75,14 +78,18 @@ class Reader:
             found: dict[str, Record | CorruptRecord] = {}
             for uuid, letter in letters.items():
                 found[uuid] = letter.stored.record if letter.stored else _unreadable(letter)
-            by_segment: dict[str, tuple[Segment, Index, list[int]]] = {}
+            segments: dict[int, Segment] = {}
+            rows: defaultdict[int, list[int]] = defaultdict(list)
             for item in known.values():
-                if item.live and item.segment is not None and item.index is not None:
-                    by_segment.setdefault(item.segment.id, (item.segment, item.index, []))[2].append(item.row)
-            wanted = [(segment, index, sorted(rows)) for segment, index, rows in by_segment.values()]
-            for (_, index, rows), stored in zip(wanted, await self._objects.rows(wanted, lost), strict=True):
-                for row, one in zip(rows, stored, strict=True):
-                    found[index.uuids[row]] = one if isinstance(one, CorruptRecord) else one.record
+                if item.live and item.segment is not None:
+                    segments[item.segment.number] = item.segment
+                    rows[item.segment.number].append(item.row)
+            for some in self._objects.few(list(segments.values())):
+                indexes = await self._objects.indexes(some)
+                wanted = [(one, index, sorted(rows[one.number])) for one, index in zip(some, indexes, strict=True)]
+                for (_, index, taken), stored in zip(wanted, await self._objects.rows(wanted, lost), strict=True):
+                    for row, one in zip(taken, stored, strict=True):
+                        found[index.uuids[row]] = one if isinstance(one, CorruptRecord) else one.record
             return found
 
         return await steadily(self._root.fresh, attempt)
@@ -108,28 +115,46 @@ class Reader:
             return Slice([], None)
 
         async def attempt(lost: Collection[str]) -> Slice:
-            letters, manifest = await self._unknown_letters()
-            matching = [
-                letter
-                for letter in letters
-                if letter.position in bounds and (letter.stored is None or query.matches(letter.stored.record))
-            ]
-            pool = [_Found(letter.position, None, at) for at, letter in enumerate(matching)]
+            letters, manifest = await self._letters(query, bounds, limit + 1)
+            pool = [_Found(letter.position, None, at) for at, letter in enumerate(letters)]
             pool = await self._collect(manifest, query, bounds, limit, pool)
-            return await self._slice(pool, limit, matching, lost, payload=payload)
+            return await self._slice(pool, limit, letters, lost, payload=payload)
 
         return await steadily(self._root.fresh, attempt)
 
-    async def _unknown_letters(self) -> tuple[list[Letter], Manifest]:
-        """The objects of the inbox that count, and the manifest by which they do."""
+    async def _letters(self, query: CommandQuery, bounds: _Bounds, most: int | None) -> tuple[list[Letter], Manifest]:
+        """The objects of the inbox that match and count, and the manifest by which they do.
+
+        Args:
+            query: what they must match.
+            bounds: between which positions.
+            most: so many of the first are enough; None takes all, without what they hold.
+        """
         while True:
-            store = self._root.cached.store
-            letters = await self._inbox.read(await self._inbox.listed(store))
-            manifest = await self._root.fresh()
-            if manifest.store == store:
-                break
-        known = await self._finder.find(manifest, [letter.command_uuid for letter in letters])
-        return [letter for letter in letters if letter.command_uuid not in known], manifest
+            before = self._root.cached
+            kept: list[Letter] = []
+            cut = False
+            entries = await self._inbox.listed(before.store)
+            for start in range(0, len(entries), _PORTION):
+                letters = await self._inbox.read(entries[start : start + _PORTION])
+                fitting = [letter for letter in letters if _fits(letter, query, bounds)]
+                known = await self._finder.find(before, [letter.command_uuid for letter in fitting])
+                fitting = [letter for letter in fitting if letter.command_uuid not in known]
+                if most is None:
+                    kept += [letter._replace(stored=None) for letter in fitting]
+                    continue
+                kept = sorted([*kept, *fitting], key=_place, reverse=not query.ascending)
+                cut = cut or len(kept) > most
+                del kept[most:]
+            now = await self._root.fresh()
+            if now is before:
+                return kept, now
+            if now.store != before.store:
+                continue  # the store was reset meanwhile
+            known = await self._finder.find(now, [letter.command_uuid for letter in kept])
+            # Where some have been moved since, others that were let go would come into their place: again, then.
+            if not (known and cut):
+                return [letter for letter in kept if letter.command_uuid not in known], now
 
     async def _collect(
         self, manifest: Manifest, query: CommandQuery, bounds: _Bounds, limit: int, pool: list[_Found]
@@ -199,12 +224,8 @@ class Reader:
         async def attempt(_: Collection[str]) -> int:
             if not query.canonical():
                 return await self._count_all()
-            letters, manifest = await self._unknown_letters()
-            here = sum(
-                letter.position in bounds and (letter.stored is None or query.matches(letter.stored.record))
-                for letter in letters
-            )
-            return here + await self._count_rows(manifest, query, bounds)
+            letters, manifest = await self._letters(query, bounds, None)
+            return len(letters) + await self._count_rows(manifest, query, bounds)
 
         return await steadily(self._root.fresh, attempt)
 
@@ -240,14 +261,20 @@ class Reader:
                 total += _commands(segment, query) - _lowered(manifest.dead.get(segment.number, _NOWHERE), query)
             else:
                 opened.append(segment)
-        # A few at a time, so that memory does not depend on how many there are.
-        step = self._objects.wire.concurrency
-        for start in range(0, len(opened), step):
-            some = opened[start : start + step]
+        for some in self._objects.few(opened):
             for segment, index in zip(some, await self._objects.indexes(some), strict=True):
                 dead = manifest.dead.get(segment.number, _NOWHERE).rows
                 total += sum(1 for _ in _rows(index, dead, query, bounds, len(index), up=True))
         return total
+
+
+def _fits(letter: Letter, query: CommandQuery, bounds: _Bounds) -> bool:
+    """Whether an object is to be listed; one that can't be read is, whatever is asked for."""
+    return letter.position in bounds and (letter.stored is None or query.matches(letter.stored.record))
+
+
+def _place(letter: Letter) -> tuple[int, str]:
+    return letter.position
 
 
 class _Bounds(NamedTuple):

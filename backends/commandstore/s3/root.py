@@ -47,7 +47,7 @@ class Root:
         if seen is not None and got.unchanged:
             return seen.manifest
         manifest = codec.decode(got.data, f"object {MANIFEST} in {self._wire.place.url}")
-        self._note(_Seen(manifest, got.etag))
+        self._note(_Seen(manifest, got.etag), seen)
         return manifest
 
     async def fresh(self) -> Manifest:
@@ -64,7 +64,8 @@ class Root:
     async def begin(self, manifest: Manifest) -> bool:
         """Write the first manifest; False where there is one already."""
         try:
-            self._note(_Seen(manifest, await self._wire.put(MANIFEST, codec.encode(manifest), only_new=True)))
+            etag = await self._wire.put(MANIFEST, codec.encode(manifest), only_new=True)
+            self._note(_Seen(manifest, etag), self._seen)
         except ConditionFailed:
             return False
         return True
@@ -113,6 +114,7 @@ class Root:
     async def _put(self, after: Manifest, etag: str) -> bool:
         if not etag:
             return False
+        before = self._seen
         try:
             written = await self._wire.put(MANIFEST, codec.encode(after), etag=etag)
         except ConditionFailed as failed:
@@ -125,7 +127,7 @@ class Root:
             if self._seen is not None and self._seen.etag != etag:
                 return False  # the request may still be on its way, but its condition can't hold any more
             raise
-        self._note(_Seen(after, written))
+        self._note(_Seen(after, written), before)
         return True
 
     async def _stands(self, after: Manifest) -> bool:
@@ -140,9 +142,15 @@ class Root:
             )
         return False
 
-    def _note(self, seen: _Seen) -> None:
-        # An answer that was overtaken by a later one is no news.
-        if self._seen is None or seen.manifest.sequence >= self._seen.manifest.sequence:
+    def _note(self, seen: _Seen, before: _Seen | None) -> None:
+        """Keep what came, unless it was overtaken.
+
+        Args:
+            seen: what came.
+            before: what was known when it was asked for. As long as nothing else came, the answer is news, even where
+                it counts fewer swaps, as one that was restored does, or that of another store in the same place.
+        """
+        if self._seen is before or self._seen is None or seen.manifest.sequence >= self._seen.manifest.sequence:
             self._seen = seen
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 
 from commandstore.codec import Record
 from commandstore.contract import CREATED, Exists, Outcome
 from commandstore.errors import StoreUnavailable
+from commandstore.s3.conflicts import Conflicts
 from commandstore.s3.directory import hashes_of
-from commandstore.s3.finder import Finder, Known, tenants_of
+from commandstore.s3.finder import Finder, Known
 from commandstore.s3.inbox import Inbox, Letter
 from commandstore.s3.index import Rows
 from commandstore.s3.layout import Stored, encode_rows, position_of
@@ -24,8 +26,11 @@ __all__ = ["Writer", "bury"]
 class Writer:
     """Writes of one store."""
 
-    def __init__(self, wire: Wire, root: Root, objects: Objects, finder: Finder, inbox: Inbox) -> None:
+    def __init__(
+        self, wire: Wire, root: Root, objects: Objects, finder: Finder, inbox: Inbox, conflicts: Conflicts
+    ) -> None:
         self._wire = wire
+        self._conflicts = conflicts
         self._root = root
         self._objects = objects
         self._finder = finder
@@ -133,7 +138,7 @@ class Writer:
         """See ``Backend.remove``."""
 
         async def change(manifest: Manifest, known: Known | None, put_id: str | None) -> Manifest:
-            created_at = known.index.created_at[known.row] if known is not None and known.index is not None else 0
+            created_at = known.created_at if known is not None else 0
             after = manifest if known is None else bury(manifest, {command_uuid: known})
             return replace(after, graves={**after.graves, command_uuid: Grave(created_at, put_id)})
 
@@ -156,6 +161,11 @@ class Writer:
                 if (known is not None and not known.live) or (known is None and letter is None):  # noqa: B023
                     return None
                 done = True
+                if known is not None and letter is not None and known.put_id != letter.put_id:  # noqa: B023
+                    # Superseded by what is about to go itself: kept aside as such, so that a compaction forgets it,
+                    # wherever this ends.
+                    await self._conflicts.keep(letter, known.write_id)  # noqa: B023
+                    await self._wire.delete([letter.key])  # noqa: B023
                 put_id = known.put_id if known is not None else letter.put_id  # type: ignore[union-attr]  # noqa: B023
                 return await change(manifest, known, put_id)
 
@@ -266,10 +276,9 @@ def bury(manifest: Manifest, items: dict[str, Known]) -> Manifest:
         if item.segment is not None:
             by_segment.setdefault(item.segment.number, []).append(item)
     for number, several in by_segment.items():
-        rows: Collection[int] = {item.row for item in several}
-        index = several[0].index
-        lost = tenants_of(index, rows) if index is not None else {}
-        manifest = manifest.bury(number, rows, lost).counted({tenant: -count for tenant, count in lost.items()})
+        lost = Counter(item.tenant for item in several if item.live)
+        manifest = manifest.bury(number, {item.row for item in several}, lost)
+        manifest = manifest.counted({tenant: -count for tenant, count in lost.items()})
     return manifest
 
 
