@@ -43,6 +43,8 @@ SETTINGS = {"uuid": {"S": "commandstore"}, "part": {"S": "settings"}}
         ("dynamodb://table?pitr=perhaps", "pitr"),
         ("dynamodb://table?endpoint_url=localhost:4566", "endpoint_url"),
         ("dynamodb://table?endpoint_url=http://user:pw@localhost", "endpoint_url"),
+        ("dynamodb://table?endpoint_url=http://[::1", "endpoint_url"),
+        ("dynamodb://table?endpoint_url=http://localhost:99999", "endpoint_url"),
     ],
 )
 def test_a_url_that_cannot_be_right_is_refused_before_anything_is_touched(url: str, word: str) -> None:

@@ -19,8 +19,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
-from urllib.parse import urlsplit
 
+from commandstore.aws.options import MOST_CONCURRENCY, endpoint_of, number_of
 from commandstore.aws.retry import Retry
 from commandstore.codec import Record
 from commandstore.command import CommandQuery
@@ -43,7 +43,6 @@ from commandstore.url import StoreUrl
 __all__ = ["DynamoDBBackend", "from_url"]
 
 _MOST_SHARDS = 256
-_MOST_CONCURRENCY = 128
 
 
 class DynamoDBBackend(Backend):
@@ -86,7 +85,7 @@ class DynamoDBBackend(Backend):
     ) -> None:
         if bulk not in {"auto", "partiql", "put"}:
             raise ConfigurationError(f"dynamodb: bulk is auto, partiql or put, not {bulk!r}")
-        self._place = Place(layout.check_table_name(table), region, _endpoint(endpoint_url))
+        self._place = Place(layout.check_table_name(table), region, endpoint_of(endpoint_url, "dynamodb"))
         self._profile = profile
         self._put = bulk == "put"
         self._concurrency = concurrency
@@ -194,17 +193,6 @@ def _register_key(name: str) -> layout.Item:
     return {"uuid": {"S": name}, "part": {"S": layout.REGISTER}}
 
 
-def _endpoint(endpoint_url: str | None) -> str | None:
-    if endpoint_url is None:
-        return None
-    parts = urlsplit(endpoint_url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query:
-        raise ConfigurationError("dynamodb: endpoint_url must be like http://127.0.0.1:4566")
-    if parts.username or parts.password:
-        raise ConfigurationError("dynamodb: no user or password in endpoint_url; credentials come from AWS's settings")
-    return endpoint_url.rstrip("/")
-
-
 def from_url(url: StoreUrl) -> DynamoDBBackend:
     """``dynamodb://TABLE?region=&endpoint_url=&profile=&bulk=&concurrency=``, and for a new table ``tenant_shards=``.
 
@@ -238,23 +226,14 @@ def from_url(url: StoreUrl) -> DynamoDBBackend:
         endpoint_url=options.get("endpoint_url") or None,
         profile=options.get("profile") or None,
         bulk=options.get("bulk", "auto"),
-        concurrency=_number(options, "concurrency", _MOST_CONCURRENCY) or 8,
+        concurrency=number_of(options, "concurrency", MOST_CONCURRENCY, "dynamodb") or 8,
         creation=Creation(
-            tenant_shards=_number(options, "tenant_shards", _MOST_SHARDS),
-            time_shards=_number(options, "time_shards", _MOST_SHARDS),
+            tenant_shards=number_of(options, "tenant_shards", _MOST_SHARDS, "dynamodb"),
+            time_shards=number_of(options, "time_shards", _MOST_SHARDS, "dynamodb"),
             pitr=_flag(options, "pitr"),
             deletion_protection=_flag(options, "deletion_protection"),
         ),
     )
-
-
-def _number(options: Mapping[str, str], name: str, most: int) -> int | None:
-    text = options.get(name)
-    if text is None:
-        return None
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= most):
-        raise ConfigurationError(f"dynamodb: {name} is a number from 1 to {most}, not {text!r}")
-    return int(text)
 
 
 def _flag(options: Mapping[str, str], name: str) -> bool:

@@ -17,8 +17,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
-from urllib.parse import urlsplit
 
+from commandstore.aws.options import MOST_CONCURRENCY, endpoint_of, number_of
 from commandstore.aws.retry import Retry
 from commandstore.codec import Record
 from commandstore.command import CommandQuery
@@ -43,7 +43,6 @@ from commandstore.url import StoreUrl
 
 __all__ = ["S3Backend", "from_url"]
 
-_MOST_CONCURRENCY = 128
 _LONGEST_PREFIX = 512
 
 
@@ -86,7 +85,7 @@ class S3Backend(Backend):
         retry: Retry | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
-        self._place = Place(_bucket(bucket), _prefix(prefix), region, _endpoint(endpoint_url))
+        self._place = Place(_bucket(bucket), _prefix(prefix), region, endpoint_of(endpoint_url, "s3"))
         self._put_options = _encryption(sse, kms_key_id)
         self._owner = _owner(expected_bucket_owner)
         self._profile = profile
@@ -253,21 +252,6 @@ def _prefix(prefix: str) -> str:
     return f"{prefix}/"
 
 
-def _endpoint(endpoint_url: str | None) -> str | None:
-    if endpoint_url is None:
-        return None
-    try:
-        parts = urlsplit(endpoint_url)
-        usable = parts.scheme in {"http", "https"} and parts.hostname and not parts.query and parts.port != 0
-    except ValueError:  # a bracket that isn't closed, a port that is no number
-        usable = False
-    if not usable:
-        raise ConfigurationError("s3: endpoint_url must be like http://127.0.0.1:4566")
-    if parts.username or parts.password:
-        raise ConfigurationError("s3: no user or password in endpoint_url; credentials come from AWS's settings")
-    return endpoint_url.rstrip("/")
-
-
 def _encryption(sse: str | None, kms_key_id: str | None) -> dict[str, str]:
     if sse is None and kms_key_id is not None:
         sse = "aws:kms"
@@ -293,16 +277,19 @@ def from_url(url: StoreUrl) -> S3Backend:
     Raises:
         ConfigurationError: names what can't be right.
     """
-    known = {"region", "endpoint_url", "profile", "concurrency", "sse", "kms_key_id", "expected_bucket_owner"}
-    options = url.only(known)
+    options = url.only(
+        {"region", "endpoint_url", "profile", "concurrency", "sse", "kms_key_id", "expected_bucket_owner"}
+    )
     if "@" in url.host:  # not shown: it may be a key
         raise ConfigurationError("s3: write the bucket's name alone after //; credentials come from AWS's settings")
-    given = {name: options.get(name) or None for name in known - {"concurrency"}}
-    return S3Backend(url.host, url.path, concurrency=_concurrency(options), **given)  # type: ignore[arg-type]
-
-
-def _concurrency(options: Mapping[str, str]) -> int:
-    text = options.get("concurrency", "8")
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= _MOST_CONCURRENCY):
-        raise ConfigurationError(f"s3: concurrency is a number from 1 to {_MOST_CONCURRENCY}, not {text!r}")
-    return int(text)
+    return S3Backend(
+        url.host,
+        url.path,
+        region=options.get("region") or None,
+        endpoint_url=options.get("endpoint_url") or None,
+        profile=options.get("profile") or None,
+        concurrency=number_of(options, "concurrency", MOST_CONCURRENCY, "s3") or 8,
+        sse=options.get("sse") or None,
+        kms_key_id=options.get("kms_key_id") or None,
+        expected_bucket_owner=options.get("expected_bucket_owner") or None,
+    )
