@@ -14,6 +14,7 @@ from commandstore.testing.engines import (
     Postgres,
     engines_required,
 )
+from commandstore.testing.firestore import FirestoreEmulator
 
 
 def pytest_configure() -> None:
@@ -53,6 +54,12 @@ def moto_server() -> Iterator[Engine]:
 def dynalite() -> Iterator[Engine]:
     """DynamoDB by dynalite."""
     yield from _running(Dynalite())
+
+
+@pytest.fixture(scope="session")
+def firestore_emulator() -> Iterator[Engine]:
+    """Firestore by Google's emulator."""
+    yield from _running(FirestoreEmulator())
 
 
 @pytest.fixture(scope="session")

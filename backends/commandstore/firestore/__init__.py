@@ -1,0 +1,1 @@
+"""Firestore: a document per command, over plain protobuf messages."""

@@ -1,0 +1,453 @@
+"""Requests to one database, again where that may help; answers as plain values.
+
+Firestore's own habits are dealt with here, so that nobody above has to know them:
+
+* a batch of writes has a code for each: only those that may succeed later are sent again, in smaller batches once the
+  engine asks for a slower pace;
+* a stream may end before its end, without an error: a batch of reads accounts for every name, and a query's answer is
+  whole when it says so, when it has reached its limit, or when asking once more gives the same;
+* a transaction that is ABORTED has done nothing, and is begun again, as one that the engine knows is the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any, TypeVar
+
+from google.cloud.firestore_v1.types import firestore as messages
+
+from commandstore.aws.retry import Retry, Tries
+from commandstore.drive import Drive
+from commandstore.errors import CommandStoreError, StoreUnavailable, Throttled
+from commandstore.firestore.client import Calls
+from commandstore.firestore.faults import Code, Place, answer, by_code, is_condition, is_lost, is_over, translate
+from commandstore.firestore.requests import BATCH_BYTES, BATCH_WRITES, EMULATOR_BATCH_BYTES, cut, index_command
+from commandstore.firestore.values import Document, from_timestamp, read
+
+__all__ = ["ConditionFailed", "Transaction", "Wire"]
+
+T = TypeVar("T")
+
+BATCH_GET = 100
+_SECONDS = 20.0
+# Of what is large on its way there or back.
+_LONG_SECONDS = 40.0
+_LONG = frozenset({"batch_get_documents", "batch_write", "run_query"})
+_ROLLBACK_SECONDS = 5.0
+_ALIAS = "n"
+
+_BatchGet: Any = messages.BatchGetDocumentsRequest.pb()
+_BatchWrite: Any = messages.BatchWriteRequest.pb()
+_Begin: Any = messages.BeginTransactionRequest.pb()
+_Commit: Any = messages.CommitRequest.pb()
+_Count: Any = messages.RunAggregationQueryRequest.pb()
+_Query: Any = messages.RunQueryRequest.pb()
+_Rollback: Any = messages.RollbackRequest.pb()
+
+# What a write in a batch may say of its own document, conditions aside.
+_ANSWERS = frozenset({Code.OK, Code.INVALID_ARGUMENT, Code.OUT_OF_RANGE})
+
+
+class ConditionFailed(Exception):
+    """A precondition of a commit did not hold, so nothing was changed by this attempt.
+
+    Attributes:
+        code: ``ALREADY_EXISTS``, ``NOT_FOUND`` or ``FAILED_PRECONDITION`` (an update time).
+        lost: whether an earlier attempt of the same call may have had its effect.
+    """
+
+    def __init__(self, code: Code, *, lost: bool) -> None:
+        super().__init__(f"a precondition did not hold ({code.name})")
+        self.code = code
+        self.lost = lost
+
+
+class Wire:
+    """Sends requests to one database.
+
+    Args:
+        calls: of a client that fits the drive.
+        drive: pauses, and runs several requests at once.
+        place: what errors are about, and whose database it is.
+        retry: how long to try again.
+        concurrency: how many requests at once.
+    """
+
+    def __init__(self, calls: Calls, drive: Drive, place: Place, *, retry: Retry, concurrency: int) -> None:
+        self.place = place
+        self.retry = retry
+        self._calls = calls
+        self._drive = drive
+        self._concurrency = concurrency
+        self._batch_bytes = BATCH_BYTES if place.emulator is None else EMULATOR_BATCH_BYTES
+        self._pace = _Pace()
+
+    def tries(self) -> Tries:
+        """For a call that repeats itself."""
+        return Tries(self.retry, self._drive)
+
+    # Reads
+
+    async def batch_get(
+        self, names: Sequence[str], fields: Sequence[str] | None = None, *, transaction: bytes | None = None
+    ) -> dict[str, Document]:
+        """The documents of these names, consistent; missing ones are left out.
+
+        Args:
+            names: distinct, whole.
+            fields: only these; none at all with ``()``.
+            transaction: reads belong to it; sent one after the other then, and not again.
+        """
+        found: dict[str, Document] = {}
+        batches = [names[start : start + BATCH_GET] for start in range(0, len(names), BATCH_GET)]
+        jobs = [partial(self._batch_get, batch, fields, transaction, found) for batch in batches]
+        await self._drive.gather(jobs, 1 if transaction else self._concurrency)
+        return found
+
+    async def _batch_get(
+        self,
+        names: Sequence[str],
+        fields: Sequence[str] | None,
+        transaction: bytes | None,
+        found: dict[str, Document],
+    ) -> None:
+        tries = self.tries()
+        while True:
+            request = _BatchGet(database=self.place.database_name, documents=names)
+            if fields is not None:
+                request.mask.SetInParent()
+                request.mask.field_paths.extend(fields)
+            if transaction:
+                request.transaction = transaction
+            answers = await self._stream("batch_get_documents", request, once=transaction is not None)
+            missing = {one.missing for one in answers if one.missing}
+            for one in answers:
+                if one.HasField("found"):
+                    found[one.found.name] = read(one.found)
+            left = [name for name in names if name not in found and name not in missing]
+            if not left:
+                return
+            if len(left) < len(names):
+                tries.progress()
+            early = self._ended_early("batch_get_documents")
+            if transaction:
+                raise early  # who began it begins another one
+            await tries.again(early)
+            names = left
+
+    async def run_query(self, parent: str, query: Any, *, transaction: bytes | None = None) -> list[Document]:
+        """All documents that a query finds, in its order: give it a limit.
+
+        Args:
+            parent: of the collection: ``place.root``, or the name of a document.
+            query: a ``StructuredQuery``; ``requests.query`` makes one.
+            transaction: the read belongs to it.
+        """
+        request = _Query(parent=parent)
+        request.structured_query.CopyFrom(query)
+        if transaction:
+            request.transaction = transaction
+        limit = query.limit.value if query.HasField("limit") else None
+        tries = self.tries()
+        before: list[str] | None = None
+        while True:
+            answers = await self._stream("run_query", request, query=query, once=transaction is not None)
+            found = [one.document for one in answers if one.HasField("document")]
+            # The engine may say that this was all. It need not; then it is asked once more.
+            names = [document.name for document in found]
+            if any(one.done for one in answers) or len(found) == limit or (answers and names == before):
+                return [read(document) for document in found]
+            early = self._ended_early("run_query")
+            if transaction and before is not None:
+                raise early  # as above
+            before = names if answers else []
+            await tries.again(early)
+
+    async def count(self, parent: str, query: Any) -> int:
+        """How many documents a query finds, exactly; none of them is read."""
+        request = _Count(parent=parent)
+        aggregation = request.structured_aggregation_query
+        aggregation.structured_query.CopyFrom(query)
+        counted = aggregation.aggregations.add()
+        counted.alias = _ALIAS
+        counted.count.SetInParent()
+        tries = self.tries()
+        while True:
+            for one in await self._stream("run_aggregation_query", request, query=query):
+                fields = one.result.aggregate_fields
+                if _ALIAS in fields:
+                    total: int = fields[_ALIAS].integer_value
+                    return total
+            await tries.again(self._ended_early("run_aggregation_query"))
+
+    # Writes
+
+    async def batch_write(self, writes: Sequence[Any], codes: list[int | None] | None = None) -> list[int]:
+        """Writes of distinct documents, each for itself; what became of each, as one of gRPC's codes.
+
+        A write whose answer was lost is sent again: with ``exists: false`` it may then find itself, and says
+        ``ALREADY_EXISTS``.
+
+        Args:
+            writes: made by ``requests``.
+            codes: filled with what is known, aligned, so that it is there after an error as well.
+
+        Raises:
+            StoreUnavailable: the fate of some is unknown after all tries.
+            CommandStoreError: the request, or one write, was refused for a reason that isn't one document's.
+        """
+        known: list[int | None] = codes if codes is not None else []
+        known[:] = [None] * len(writes)
+        batches = cut(writes, BATCH_WRITES, self._batch_bytes)
+        await self._drive.gather(
+            [partial(self._write, writes, known, indexes) for indexes in batches], self._concurrency
+        )
+        return [code for code in known if code is not None]
+
+    async def _write(self, writes: Sequence[Any], codes: list[int | None], waiting: list[int]) -> None:
+        tries = self.tries()
+        while waiting:
+            size = self._pace.size
+            sent, rest = waiting[:size], waiting[size:]
+            request = _BatchWrite(database=self.place.database_name)
+            request.writes.extend(writes[index] for index in sent)
+            try:
+                answered = await self._once("batch_write", request)
+            except StoreUnavailable as error:
+                self._pace.slower(error)
+                await tries.again(error)
+                continue
+            left, failure = self._understand(sent, answered, codes)
+            if len(left) < len(sent):
+                tries.progress()
+            if failure is None:
+                self._pace.faster()
+            else:
+                self._pace.slower(failure)
+                await tries.again(failure)
+            waiting = left + rest
+
+    def _understand(
+        self, sent: list[int], answered: Any, codes: list[int | None]
+    ) -> tuple[list[int], StoreUnavailable | None]:
+        """Note what became of each; returned is what is to be sent again, and why."""
+        if len(answered.status) != len(sent):
+            return sent, self._ended_early("batch_write")
+        left: list[int] = []
+        failure: StoreUnavailable | None = None
+        for index, status in zip(sent, answered.status, strict=True):
+            code = status.code
+            if code in _ANSWERS or is_condition(code, status.message):
+                codes[index] = code
+                continue
+            error = by_code(code, status.message, "batch_write", self.place)
+            if not isinstance(error, StoreUnavailable):
+                raise error
+            left.append(index)
+            failure = error
+        return left, failure
+
+    async def commit(self, writes: Sequence[Any], *, transaction: bytes | None = None) -> list[int]:
+        """Writes that happen together or not at all; their update times (0 for removals), aligned.
+
+        Args:
+            writes: made by ``requests``.
+            transaction: which ends by this; such a commit is sent once, since a second one would find it closed.
+
+        Raises:
+            ConditionFailed: a precondition of one did not hold.
+            CommandStoreError: translated; ``StoreUnavailable`` once all attempts are used up.
+        """
+        request = _Commit(database=self.place.database_name)
+        request.writes.extend(writes)
+        if transaction:
+            request.transaction = transaction
+        answered = await self._call("commit", request, once=transaction is not None)
+        return [from_timestamp(result.update_time) for result in answered.write_results]
+
+    # Transactions
+
+    async def begin_transaction(self, *, instead_of: bytes | None = None) -> bytes:
+        """A transaction that reads and writes.
+
+        Args:
+            instead_of: the one that was ABORTED; the engine lets the second attempt go first.
+        """
+        request = _Begin(database=self.place.database_name)
+        request.options.read_write.SetInParent()
+        if instead_of:
+            request.options.read_write.retry_transaction = instead_of
+        answered = await self._call("begin_transaction", request)
+        transaction: bytes = answered.transaction
+        return transaction
+
+    async def rollback(self, transaction: bytes) -> None:
+        """Let go of what a transaction holds. Whatever becomes of this: by itself it ends after a while."""
+        request = _Rollback(database=self.place.database_name, transaction=transaction)
+        with suppress(Exception):
+            await self._calls.unary("rollback", request, _ROLLBACK_SECONDS)
+
+    async def transact(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+        """Read, decide, write: what ``work`` puts among the transaction's writes happens if what it read still holds.
+
+        Args:
+            work: called again with a new transaction when the last one came to nothing; must have no other effects.
+                With no writes the transaction is rolled back.
+
+        Returns:
+            What ``work`` returned.
+
+        Raises:
+            ConditionFailed: a precondition of a write did not hold.
+            StoreUnavailable: contended or without an answer until all tries were used up.
+        """
+        tries = self.tries()
+        lost = False
+        last: bytes | None = None
+        while True:
+            transaction = Transaction(self, await self.begin_transaction(instead_of=last), lost=lost)
+            try:
+                result = await work(transaction)
+                await transaction.finish()
+            except BaseException as error:
+                await self.rollback(transaction.id)
+                if error is not transaction.failure:
+                    raise
+                failure = transaction.failure
+            else:
+                return result
+            lost = lost or transaction.lost_now
+            last = transaction.id
+            await tries.again(failure)
+
+    # One request
+
+    async def _call(self, method: str, request: Any, *, once: bool = False) -> Any:
+        """A request and its answer, again where that may help."""
+        tries = self.tries()
+        lost = False
+        while True:
+            try:
+                return await self._once(method, request, lost=lost)
+            except StoreUnavailable as error:
+                if once:
+                    raise
+                lost = lost or _was_lost(error)
+                failure = error
+            await tries.again(failure)
+
+    async def _stream(self, method: str, request: Any, *, query: Any = None, once: bool = False) -> list[Any]:
+        tries = self.tries()
+        while True:
+            try:
+                return await self._streamed(method, request, query)
+            except StoreUnavailable as error:
+                if once:
+                    raise
+                failure = error
+            await tries.again(failure)
+
+    async def _once(self, method: str, request: Any, *, lost: bool = False) -> Any:
+        try:
+            return await self._calls.unary(method, request, _seconds(method))
+        except Exception as error:
+            said = answer(error)
+            if said is not None and method == "commit" and is_condition(said.code, said.message):
+                raise ConditionFailed(said.code, lost=lost) from error
+            translated = translate(error, method, self.place)
+            if translated is None:
+                raise
+            raise translated from error
+
+    async def _streamed(self, method: str, request: Any, query: Any) -> list[Any]:
+        try:
+            return await self._calls.stream(method, request, _seconds(method))
+        except Exception as error:
+            index = index_command(query, self.place.project, self.place.database) if query is not None else None
+            translated = translate(error, method, self.place, index=index)
+            if translated is None:
+                raise
+            raise translated from error
+
+    def _ended_early(self, method: str) -> StoreUnavailable:
+        return StoreUnavailable(f"{self.place.host} ended its answer to {method} on {self.place.where} early")
+
+
+class Transaction:
+    """What ``work`` of :meth:`Wire.transact` is given.
+
+    Attributes:
+        id: as the engine calls it.
+        lost: whether an earlier attempt of the same work may have had its effect.
+        writes: what is to be written; made by ``requests``.
+    """
+
+    def __init__(self, wire: Wire, transaction: bytes, *, lost: bool) -> None:
+        self.id = transaction
+        self.lost = lost
+        self.writes: list[Any] = []
+        self._wire = wire
+        # Of this attempt: why another one may help, and whether it may have had its effect.
+        self.failure: StoreUnavailable | None = None
+        self.lost_now = False
+
+    async def get(self, names: Sequence[str], fields: Sequence[str] | None = None) -> dict[str, Document]:
+        """As :meth:`Wire.batch_get`; what is read can't change until this transaction ends."""
+        return await self._kept(self._wire.batch_get(names, fields, transaction=self.id))
+
+    async def query(self, parent: str, query: Any) -> list[Document]:
+        """As :meth:`Wire.run_query`, likewise."""
+        return await self._kept(self._wire.run_query(parent, query, transaction=self.id))
+
+    async def finish(self) -> None:
+        """Called once ``work`` has returned."""
+        if not self.writes:
+            await self._wire.rollback(self.id)
+            return
+        try:
+            await self._kept(self._wire.commit(self.writes, transaction=self.id))
+        except ConditionFailed as failed:
+            failed.lost = self.lost
+            raise
+        except StoreUnavailable as error:
+            self.lost_now = _was_lost(error)
+            raise
+
+    async def _kept(self, call: Awaitable[T]) -> T:
+        try:
+            return await call
+        except StoreUnavailable as error:
+            self.failure = error
+            raise
+        except CommandStoreError as error:
+            if error.__cause__ is None or not is_over(error.__cause__):
+                raise
+            # It took too long, or the engine forgot it; nothing was done.
+            self.failure = StoreUnavailable(error.message)
+            raise self.failure from error.__cause__
+
+
+class _Pace:
+    """How many writes go at once: halved each time the engine asks for a slower pace, doubled with each success."""
+
+    _SMALLEST = 20
+
+    def __init__(self) -> None:
+        self.size = BATCH_WRITES
+
+    def slower(self, error: StoreUnavailable) -> None:
+        if isinstance(error, Throttled):
+            self.size = max(self._SMALLEST, self.size // 2)
+
+    def faster(self) -> None:
+        self.size = min(BATCH_WRITES, self.size * 2)
+
+
+def _seconds(method: str) -> float:
+    return _LONG_SECONDS if method in _LONG else _SECONDS
+
+
+def _was_lost(error: StoreUnavailable) -> bool:
+    return error.__cause__ is not None and is_lost(error.__cause__)
