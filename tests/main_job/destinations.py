@@ -9,21 +9,30 @@ from typing import Any, ClassVar
 from urllib.parse import unquote
 
 import boto3
+import pytest
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import firestore
 
 from commandstore.testing.engines import Engine
+from commandstore.testing.firestore import FirestoreEmulator
 
 
 class Destination(ABC):
     """A store on an engine."""
 
+    engine: ClassVar[str] = "ministack"
+    """The fixture of the engine."""
     service: ClassVar[str]
     batch_size: ClassVar[int] = 1000
     upkeep: ClassVar[tuple[tuple[str, ...], ...]] = ()
     """Commands of the command line that the store offers for its upkeep, without its URL."""
 
     def __init__(self, engine: Engine) -> None:
-        self.client: Any = boto3.client(self.service, **engine.client_arguments)
         self.name = f"commands-{uuid.uuid4().hex[:8]}"
+        self.environment = {
+            name.upper(): value for name, value in engine.client_arguments.items() if name.startswith("aws_")
+        }
+        self.client: Any = boto3.client(self.service, **engine.client_arguments)
         region = engine.client_arguments["region_name"]
         self.url = f"{self.service}://{self.name}{self.path()}?region={region}&endpoint_url={engine.endpoint}"
 
@@ -114,3 +123,39 @@ class S3Prefix(Destination):
     def _keys(self, prefix: str) -> list[str]:
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=f"audit/log/{prefix}")
         return [item["Key"].removeprefix("audit/log/") for page in pages for item in page.get("Contents", ())]
+
+
+class FirestoreCollection(Destination):
+    engine = "firestore_emulator"
+    service = "firestore"
+    upkeep = (("gc", "--grace", "0"),)
+
+    def __init__(self, engine: Engine) -> None:  # the SDK of another cloud
+        assert isinstance(engine, FirestoreEmulator)
+        self._emulator = engine
+        self.name = f"commands-{uuid.uuid4().hex[:8]}"
+        self.environment = {"FIRESTORE_EMULATOR_HOST": engine.host, "NO_GCE_CHECK": "true"}
+        self.url = f"firestore://main-job/{self.name}"
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("FIRESTORE_EMULATOR_HOST", engine.host)
+            self.client = firestore.Client(project="main-job", credentials=AnonymousCredentials())
+
+    def count(self) -> int:
+        names = [one.id for one in self.client.collection(self.name).select([]).stream()]
+        return sum(name.startswith("c") for name in names)
+
+    def assert_tidy(self) -> None:
+        """Each part is one that a head names."""
+        heads = {
+            one.id: f"{one.get('write_id')}."
+            for one in self.client.collection(self.name).select(["write_id"]).stream()
+            if one.id.startswith("c")
+        }
+        for part in self.client.collection_group("parts").select([]).stream():
+            head = part.reference.parent.parent
+            if head.parent.id == self.name:
+                assert part.id.startswith(heads[head.id])
+
+    def remove(self) -> None:
+        self.client.close()
+        self._emulator.reset("main-job")  # removing document by document takes longer than the job

@@ -15,7 +15,7 @@ import pytest
 
 from commandstore import open_store
 from commandstore.testing.comby import create_sqlite, insert_sqlite, sample_commands
-from main_job.destinations import Destination, DynamoDBTable, S3Prefix
+from main_job.destinations import Destination, DynamoDBTable, FirestoreCollection, S3Prefix
 
 COUNT = int(os.environ.get("COMMANDSTORE_MAIN_JOB", "20000"))
 
@@ -29,12 +29,11 @@ def source(tmp_path_factory):
     return f"sqlite:///{path}"
 
 
-@pytest.fixture(params=[DynamoDBTable, S3Prefix])
-def destination(request, ministack, monkeypatch):
-    for name, value in ministack.client_arguments.items():
-        if name.startswith("aws_"):
-            monkeypatch.setenv(name.upper(), value)
-    made = request.param(ministack)
+@pytest.fixture(params=[DynamoDBTable, S3Prefix, FirestoreCollection])
+def destination(request, monkeypatch):
+    made = request.param(request.getfixturevalue(request.param.engine))
+    for name, value in made.environment.items():
+        monkeypatch.setenv(name, value)
     open_store(made.url, create=True).close()
     yield made
     made.remove()
