@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
 from commandstore.errors import CorruptRecord
-from commandstore.s3.layout import CONFLICTS, DIRECTORIES, INBOX, INDEXES, PARTS, REGISTERS, SEGMENTS, epoch_of
+from commandstore.s3.layout import CONFLICTS, DIRECTORIES, INBOX, INDEXES, PARTS, PROBES, REGISTERS, SEGMENTS, epoch_of
 from commandstore.s3.manifest import Manifest
 from commandstore.s3.objects import Objects, steadily
 from commandstore.s3.register import Register
@@ -21,6 +21,8 @@ from commandstore.s3.wire import Entry, Wire
 
 __all__ = ["Collector", "new_store"]
 
+# So long at most a probe is needed, whatever the grace: nothing fences it.
+_INIT = 3600.0
 _KINDS = (SEGMENTS, INDEXES, DIRECTORIES, PARTS)
 
 
@@ -91,10 +93,13 @@ class Collector:
             garbage = [e for e in await self._wire.list_all(kind) if self._is_garbage(e, manifest, kept, grace)]
             await self._wire.delete([entry.key for entry in garbage])
             removed += len(garbage)
+        # Of an init that was killed.
+        probes = [entry for entry in await self._wire.list_all(PROBES) if self._is_old(entry, max(grace, _INIT))]
+        await self._wire.delete([entry.key for entry in probes])
         own = f"{INBOX}{manifest.store}/"
         old = [entry for entry in letters if not entry.key.startswith(own) and self._is_old(entry, grace)]
         await self._wire.delete([entry.key for entry in old])
-        return removed + len(old)
+        return removed + len(probes) + len(old)
 
     def _is_garbage(self, entry: Entry, manifest: Manifest, kept: Collection[str], grace: float) -> bool:
         name = entry.key.rpartition("/")[2].partition(".")[0]

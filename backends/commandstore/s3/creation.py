@@ -6,14 +6,12 @@ import secrets
 
 from commandstore.errors import ConfigurationError, StoreNotFound, Unsupported
 from commandstore.s3.collection import new_store
-from commandstore.s3.layout import MANIFEST
+from commandstore.s3.layout import MANIFEST, PROBES
 from commandstore.s3.manifest import Manifest
 from commandstore.s3.root import Root
 from commandstore.s3.wire import ConditionFailed, Gone, Wire
 
 __all__ = ["open_root"]
-
-_PROBES = "probe-"
 
 
 async def open_root(wire: Wire, root: Root, *, create: bool) -> None:
@@ -46,7 +44,7 @@ async def open_root(wire: Wire, root: Root, *, create: bool) -> None:
 async def _only_ours(wire: Wire) -> None:
     found, _ = await wire.list("")
     # Of a probe that was killed, or of a store that is just being made by somebody else.
-    others = [entry.key for entry in found if not entry.key.startswith(_PROBES) and entry.key != MANIFEST]
+    others = [entry.key for entry in found if not entry.key.startswith(PROBES) and entry.key != MANIFEST]
     if others and not any(entry.key == MANIFEST for entry in found):
         raise ConfigurationError(
             f"{wire.place.url} holds something else than a command store (such as {others[0][:80]!a}); nothing was "
@@ -56,7 +54,7 @@ async def _only_ours(wire: Wire) -> None:
 
 async def _probe(wire: Wire) -> None:
     """Try the conditions, each once where it must hold and once where it must not."""
-    key = f"{_PROBES}{secrets.token_hex(8)}"
+    key = f"{PROBES}{secrets.token_hex(8)}"
     try:
         etag = await _first(wire, key)
         if not await _refuses(wire, key, only_new=True):

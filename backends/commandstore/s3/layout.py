@@ -8,6 +8,7 @@
 * ``directories/ID``, ``parts/ID.json``: what the manifest would be too large with.
 * ``conflicts/``: what was acknowledged and then superseded (see docs/s3.md).
 * ``registers/NAME.json``.
+* ``probe-...``: of an ``init`` on its way.
 
 An ID begins with the garbage-collection epoch that its writer read: what a collector may take is told by the name.
 """
@@ -36,6 +37,7 @@ __all__ = [
     "INDEXES",
     "MANIFEST",
     "PARTS",
+    "PROBES",
     "REGISTERS",
     "SEGMENTS",
     "Lines",
@@ -58,6 +60,7 @@ __all__ = [
 MANIFEST = "manifest.json"
 INBOX, SEGMENTS, INDEXES, DIRECTORIES, PARTS = "inbox/", "segments/", "indexes/", "directories/", "parts/"
 CONFLICTS, REGISTERS = "conflicts/", "registers/"
+PROBES = "probe-"
 
 _HASHED = "~"
 # A key has at most 1,024 bytes, and some of them are the prefix.
