@@ -38,7 +38,7 @@ class FirestorePlace(Place):
         for part in self.client.collection_group("parts").stream():
             head = part.reference.parent.parent
             if head.parent.id == self.name:
-                assert heads[head.id]["write_id"] == part.id.partition(".")[0]
+                assert heads[head.id]["parts_id"] == part.id.partition(".")[0]
         return {head["command_uuid"] for head in heads.values()}
 
     def raw_payload(self, command_uuid: str) -> bytes:

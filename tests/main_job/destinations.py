@@ -147,9 +147,8 @@ class FirestoreCollection(Destination):
     def assert_tidy(self) -> None:
         """Each part is one that a head names."""
         heads = {
-            one.id: f"{one.get('write_id')}."
-            for one in self.client.collection(self.name).select(["write_id"]).stream()
-            if one.id.startswith("c")
+            one.id: f"{one.to_dict().get('parts_id')}."
+            for one in self.client.collection(self.name).select(["parts_id"]).stream()
         }
         for part in self.client.collection_group("parts").select([]).stream():
             head = part.reference.parent.parent

@@ -17,6 +17,7 @@ from commandstore.errors import ConfigurationError, CorruptRecord
 from commandstore.firestore import upkeep
 from commandstore.firestore.client import Calls, connect, emulator_host
 from commandstore.firestore.faults import DEFAULT_DATABASE, Place
+from commandstore.firestore.layout import MOST_SHARDS
 from commandstore.firestore.reader import Reader
 from commandstore.firestore.requests import create, delete, put
 from commandstore.firestore.values import Plain
@@ -27,7 +28,7 @@ from commandstore.url import StoreUrl
 __all__ = ["FirestoreBackend", "from_url"]
 
 _NAME = re.compile(r"[A-Za-z0-9_.:-]{1,100}")
-_MOST_SHARDS = 30  # as many values as `in` takes
+_DATABASE = re.compile(r"\(default\)|[a-z][a-z0-9-]{2,62}")
 _MOST_CONCURRENCY = 128
 
 
@@ -67,6 +68,10 @@ class FirestoreBackend(Backend):
         for name, value in (("project", project), ("collection", collection)):
             if not _NAME.fullmatch(value) or (value.startswith("__") and value.endswith("__")) or value in {".", ".."}:
                 raise ConfigurationError(f"firestore: {value!a} is no name of a {name}: firestore://PROJECT/COLLECTION")
+        if not _DATABASE.fullmatch(database):
+            raise ConfigurationError(f"firestore: {database!a} is no name of a database")
+        if not 1 <= shards <= MOST_SHARDS:
+            raise ConfigurationError(f"firestore: shards is a number from 1 to {MOST_SHARDS}, not {shards}")
         self._place = Place(project, collection, database, emulator_host())
         self._shards = shards
         self._concurrency = concurrency
@@ -171,7 +176,7 @@ def from_url(url: StoreUrl) -> FirestoreBackend:
         url.host,
         url.path,
         database=options.get("database") or DEFAULT_DATABASE,
-        shards=_number(options, "shards", 8, _MOST_SHARDS),
+        shards=_number(options, "shards", 8, MOST_SHARDS),
         concurrency=_number(options, "concurrency", 8, _MOST_CONCURRENCY),
     )
 

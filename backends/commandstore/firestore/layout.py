@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from commandstore.codec import FORMAT_VERSION, Record
-from commandstore.command import INT64_MAX, CommandQuery
+from commandstore.command import INT64_MAX, INT64_MIN, CommandQuery
 from commandstore.contract import Key
 from commandstore.errors import ConfigurationError, CorruptRecord
 from commandstore.firestore.faults import Place
@@ -26,6 +26,8 @@ from commandstore.firestore.values import Document, Plain
 __all__ = [
     "FIELDS",
     "FILTERS",
+    "LONG",
+    "MOST_SHARDS",
     "ORDER",
     "PARTS",
     "WITHOUT_PAYLOAD",
@@ -35,19 +37,24 @@ __all__ = [
     "is_long",
     "part_names",
     "part_values",
+    "parts_of",
     "read_head",
     "wanted",
 ]
 
 PARTS = "parts"
 FORMAT = 1
+MOST_SHARDS = 30
+"""As many values as `in` takes."""
 FILTERS = ("tenant_uuid", "workspace_uuid", "domain", "session_uuid", "data_type")
 ORDER = ("created_at", "command_uuid")
 WITHOUT_PAYLOAD = (*ORDER, "instance_id", *FILTERS, "digest", "cipher", "format", "write_id")
-FIELDS = (*WITHOUT_PAYLOAD, "data", "req_ctx", "data_bytes", "part_count")
+LONG = ("parts_id", "part_count", "data_bytes", "payload_bytes")
+FIELDS = (*WITHOUT_PAYLOAD, "data", "req_ctx", *LONG)
 # A document has 1,048,576 bytes at most, names and all other fields included, which have 8 KiB at most here.
 _INLINE = 1_000_000
 _PART = 1_000_000
+_MOST_PARTS = 64
 
 
 class Layout(NamedTuple):
@@ -96,14 +103,17 @@ def wanted(query: CommandQuery, after: Key | None, shards: int) -> Wanted | None
     """How to ask for what matches, after a key; None where nothing can."""
     where = [Filter("shard", "in", list(range(shards)))]
     where += [Filter(name, "==", value) for name, value in query.equal_to.items()]
-    if query.after is not None:
-        if query.after >= INT64_MAX:
-            return None
+    if query.after is None:
+        # Of whatever type an altered document has there, only numbers are listed: their order is the contract's.
+        where.append(Filter("created_at", ">=", INT64_MIN))
+    elif query.after >= INT64_MAX:
+        return None
+    else:
         where.append(Filter("created_at", ">", query.after))
     if query.before is not None:
         where.append(Filter("created_at", "<", query.before))
     order = [Order(field, query.ascending) for field in ORDER]
-    return Wanted(where, order, None if after is None else Cursor([int(after[0] or 0), str(after[1])]))
+    return Wanted(where, order, None if after is None else Cursor(list(after)))
 
 
 def is_long(record: Record) -> bool:
@@ -111,8 +121,16 @@ def is_long(record: Record) -> bool:
     return len(record.data) + len(record.req_ctx.encode()) > _INLINE
 
 
-def head_values(record: Record, write_id: str, shard: int) -> dict[str, Plain]:
-    """The fields of a head."""
+def head_values(record: Record, write_id: str, shard: int, parts_id: str = "") -> dict[str, Plain]:
+    """The fields of a head.
+
+    Args:
+        record: what it is the head of.
+        write_id: of the call that writes it.
+        shard: which it belongs to.
+        parts_id: what its parts are named by. Another one for each attempt, so that nobody who removes what one attempt
+            wrote takes the parts of the next.
+    """
     values: dict[str, Plain] = {
         "command_uuid": record.command_uuid,
         "created_at": record.created_at,
@@ -129,8 +147,10 @@ def head_values(record: Record, write_id: str, shard: int) -> dict[str, Plain]:
         "shard": shard,
     }
     if is_long(record):
-        values["data_bytes"] = len(record.data)
+        values["parts_id"] = parts_id
         values["part_count"] = len(part_values(record))
+        values["data_bytes"] = len(record.data)
+        values["payload_bytes"] = len(record.data) + len(record.req_ctx.encode())
     else:
         values["data"], values["req_ctx"] = record.data, record.req_ctx
     return values
@@ -142,9 +162,17 @@ def part_values(record: Record) -> list[dict[str, Plain]]:
     return [{"payload": whole[start : start + _PART]} for start in range(0, len(whole), _PART)]
 
 
-def part_names(head: str, write_id: str, count: int) -> list[str]:
-    """Of the parts that a write wrote."""
-    return [f"{head}/{PARTS}/{write_id}.{number:04}" for number in range(count)]
+def part_names(head: str, parts_id: str, count: int) -> list[str]:
+    """Of the parts that an attempt wrote."""
+    return [f"{head}/{PARTS}/{parts_id}.{number:04}" for number in range(count)]
+
+
+def parts_of(document: Document) -> list[str]:
+    """The names of the parts that a head names."""
+    count, parts_id = document.fields.get("part_count"), document.fields.get("parts_id")
+    if type(count) is not int or not 0 < count <= _MOST_PARTS or not isinstance(parts_id, str) or "/" in parts_id:
+        return []
+    return part_names(document.name, parts_id, count)
 
 
 def read_head(document: Document, parts: Sequence[bytes] | None = None) -> Record:
@@ -198,6 +226,8 @@ def _payload(fields: dict[str, Any], parts: Sequence[bytes] | None) -> tuple[Any
     if parts is None:
         return fields["data"], fields["req_ctx"]
     whole = b"".join(parts)
+    if len(whole) != fields["payload_bytes"]:
+        raise ValueError("a payload of another length")
     return whole[: fields["data_bytes"]], whole[fields["data_bytes"] :].decode()
 
 
@@ -213,7 +243,7 @@ def read_settings(document: Document, where: str) -> int:
         ConfigurationError: it says something else, or a newer format.
     """
     form, shards = document.fields.get("format"), document.fields.get("shards")
-    if not isinstance(form, int) or not isinstance(shards, int) or shards < 1:
+    if not isinstance(form, int) or not isinstance(shards, int) or not 1 <= shards <= MOST_SHARDS:
         raise ConfigurationError(f"{where} is no command store: its document 'settings' says something else")
     if form > FORMAT:
         raise ConfigurationError(

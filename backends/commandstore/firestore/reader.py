@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from commandstore.codec import Record
 from commandstore.command import CommandQuery
 from commandstore.contract import Key, Row, Slice
-from commandstore.errors import CorruptRecord
+from commandstore.errors import CorruptRecord, StoreUnavailable
 from commandstore.firestore.layout import (
     FIELDS,
     WITHOUT_PAYLOAD,
     Layout,
     Wanted,
-    part_names,
+    parts_of,
     read_head,
     wanted,
 )
@@ -25,9 +26,9 @@ __all__ = ["Reader"]
 
 _PAGE_BYTES = 8 * 1024 * 1024
 """About how much payload one page holds: beyond that it is short, so that memory doesn't depend on what is stored."""
-_FIRST = 100
+_FIRST = 16
 """So many are read before it is known how large they are."""
-_TRIES = 5
+_PARTS_AT_ONCE = 8
 
 
 class Reader:
@@ -56,20 +57,23 @@ class Reader:
         if planned is None:
             return Slice([], None)
         rows: list[Row] = []
-        room = _PAGE_BYTES
+        room, seen = _PAGE_BYTES, 0
         count = min(limit, _FIRST) if payload else limit
         while True:
             found = await self._query(planned, count, FIELDS if payload else WITHOUT_PAYLOAD)
-            rows += await self._rows(found, payload=payload)
-            room -= sum(_weight(document) for document in found)
-            if len(found) < count:
+            # Cut before the parts of long ones are read.
+            kept = _affordable(found, room) if payload else found
+            rows += await self._rows(kept, asked, payload=payload)
+            room -= sum(_weight(document) for document in kept)
+            seen += len(kept)
+            if len(kept) == len(found) < count:
                 return Slice(rows, None)
-            key = _key(found[-1])
-            left = limit - len(rows)
-            if left <= 0 or room <= 0:
+            key = _key(kept[-1])
+            left = limit - seen
+            if left <= 0 or room <= 0 or len(kept) < len(found):
                 return Slice(rows, key)
             planned = planned._replace(start=Cursor(list(key)))
-            each = max(1, (_PAGE_BYTES - room) // len(rows))
+            each = max(1, (_PAGE_BYTES - room) // seen)
             count = min(left, max(1, room // each))
 
     async def _query(self, planned: Wanted, limit: int, fields: Sequence[str]) -> list[Document]:
@@ -83,7 +87,7 @@ class Reader:
         )
         return await self._wire.run_query(self._layout.place.root, asked)
 
-    async def _rows(self, found: Sequence[Document], *, payload: bool) -> list[Row]:
+    async def _rows(self, found: Sequence[Document], asked: CommandQuery, *, payload: bool) -> list[Row]:
         if payload:
             read = await self._records({document.name: document for document in found})
         else:
@@ -94,24 +98,25 @@ class Reader:
             if one is None:
                 continue  # long, and removed or replaced since
             key = _key(document)
-            rows.append(Row(key, None, one) if isinstance(one, CorruptRecord) else Row(key, one))
+            if isinstance(one, CorruptRecord):
+                rows.append(Row(key, None, one))
+            elif asked.matches(one):  # a long one may be another by now
+                rows.append(Row(key, one))
         return rows
 
     async def _records(self, heads: dict[str, Document]) -> dict[str, Record | CorruptRecord]:
         """The records of heads, in their order. One that is replaced while its parts are read is read again."""
         found: dict[str, Record | CorruptRecord] = {}
         waiting = heads
-        for _ in range(_TRIES):
-            names = {name: _parts_of(document) for name, document in waiting.items()}
-            wanted_parts = [part for parts in names.values() if parts for part in parts]
-            parts = await self._wire.batch_get(wanted_parts, ("payload",)) if wanted_parts else {}
+        tries = self._wire.tries()
+        while waiting:
             torn: list[str] = []
             for name, document in waiting.items():
-                own = names[name]
-                if own is not None and any(part not in parts for part in own):
+                names = parts_of(document)
+                payloads = await self._parts(names) if names else None
+                if payloads is not None and None in payloads:
                     torn.append(name)
                     continue
-                payloads = None if own is None else [parts[part].fields["payload"] for part in own]
                 try:
                     found[name] = read_head(document, payloads)
                 except CorruptRecord as error:
@@ -121,11 +126,20 @@ class Reader:
             again = await self._wire.batch_get(torn, FIELDS)
             same = [name for name in torn if name in again and again[name].update_time == waiting[name].update_time]
             for name in same:
-                found[name] = CorruptRecord(
-                    f"document {name}: parts of its payload are missing", location=name, command_uuid=None
-                )
+                found[name] = CorruptRecord(f"document {name}: parts of its payload are missing", location=name)
             waiting = {name: document for name, document in again.items() if name not in same}
+            if waiting:
+                name = next(iter(waiting))
+                await tries.again(StoreUnavailable(f"document {name} is replaced by others all the time; try later"))
         return {name: found[name] for name in heads if name in found}
+
+    async def _parts(self, names: Sequence[str]) -> list[Any]:
+        """The payloads of parts; None for those that aren't there. A few at a time, as each has a megabyte."""
+        found: dict[str, Document] = {}
+        for start in range(0, len(names), _PARTS_AT_ONCE):
+            found |= await self._wire.batch_get(names[start : start + _PARTS_AT_ONCE], ("payload",))
+        payloads = [found[name].fields.get("payload", b"") if name in found else None for name in names]
+        return [payload if payload is None or isinstance(payload, bytes) else b"" for payload in payloads]
 
     async def count(self, asked: CommandQuery) -> int:
         """See ``Backend.count``. Reads no document."""
@@ -138,8 +152,8 @@ class Reader:
         )
 
 
-def _key(document: Document) -> tuple[int, str]:
-    # What the query was ordered by is there, and of these types.
+def _key(document: Document) -> Key:
+    # What the query was ordered by is there.
     return document.fields["created_at"], document.fields["command_uuid"]
 
 
@@ -150,16 +164,18 @@ def _without_payload(document: Document) -> Record | CorruptRecord:
         return error
 
 
-def _parts_of(document: Document) -> list[str] | None:
-    count, write_id = document.fields.get("part_count"), document.fields.get("write_id")
-    if not isinstance(count, int) or not isinstance(write_id, str):
-        return None
-    return part_names(document.name, write_id, count)
+def _affordable(found: list[Document], room: int) -> list[Document]:
+    """As many as there is room for, at least one."""
+    for count, document in enumerate(found):
+        room -= _weight(document)
+        if room < 0 and count:
+            return found[:count]
+    return found
 
 
 def _weight(document: Document) -> int:
     fields = document.fields
     data, context = fields.get("data", b""), fields.get("req_ctx", "")
     inline = len(data) + len(context) if isinstance(data, bytes) and isinstance(context, str) else 0
-    part_count = fields.get("part_count")
-    return inline + (part_count * 1_000_000 if isinstance(part_count, int) else 0) + 400
+    long = fields.get("payload_bytes")
+    return inline + (long if isinstance(long, int) else 0) + 400

@@ -34,7 +34,7 @@ BATCH_GET = 100
 _SECONDS = 20.0
 # Of what is large on its way there or back.
 _LONG_SECONDS = 40.0
-_LONG = frozenset({"batch_get_documents", "batch_write", "run_query"})
+_LONG = frozenset({"batch_get_documents", "batch_write", "run_query", "run_aggregation_query"})
 _ROLLBACK_SECONDS = 5.0
 _ALIAS = "n"
 
@@ -249,12 +249,13 @@ class Wire:
             failure = error
         return left, failure
 
-    async def commit(self, writes: Sequence[Any], *, transaction: bytes | None = None) -> list[int]:
+    async def commit(self, writes: Sequence[Any], *, transaction: bytes | None = None, once: bool = False) -> list[int]:
         """Writes that happen together or not at all; their update times (0 for removals), aligned.
 
         Args:
             writes: made by ``requests``.
             transaction: which ends by this; such a commit is sent once, since a second one would find it closed.
+            once: don't send it again by itself; the caller looks first.
 
         Raises:
             ConditionFailed: a precondition of one did not hold.
@@ -264,7 +265,7 @@ class Wire:
         request.writes.extend(writes)
         if transaction:
             request.transaction = transaction
-        answered = await self._call("commit", request, once=transaction is not None)
+        answered = await self._call("commit", request, once=once or transaction is not None)
         return [from_timestamp(result.update_time) for result in answered.write_results]
 
     # Transactions

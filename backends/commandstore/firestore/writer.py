@@ -6,21 +6,23 @@ leave behind.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from commandstore.codec import Record
 from commandstore.contract import CREATED, Created, Exists, Outcome, Rejected
 from commandstore.errors import CommandStoreError, InvalidCommand, StoreUnavailable
-from commandstore.firestore.faults import Code, is_refused
-from commandstore.firestore.layout import Layout, head_values, is_long, part_names, part_values
+from commandstore.firestore.faults import Code, by_code, is_refused
+from commandstore.firestore.layout import Layout, head_values, is_long, part_names, part_values, parts_of
 from commandstore.firestore.requests import create, delete, put
 from commandstore.firestore.values import Document
 from commandstore.firestore.wire import ConditionFailed, Wire
 
 __all__ = ["Writer"]
 
-_HEAD = ("digest", "write_id", "part_count")
+_HEAD = ("digest", "write_id", "parts_id", "part_count")
 
 
 class Writer:
@@ -56,7 +58,10 @@ class Writer:
         """One round; returned are those that were in somebody's way who is gone again."""
         long = [index for index in waiting if is_long(records[index])]
         for index in long:
-            await self._write_parts(records[index], write_id)
+            outcomes[index] = await self._insert_long(records[index], write_id)
+        waiting = [index for index in waiting if index not in long]
+        if not waiting:
+            return []
         writes = [
             create(
                 self._layout.name(record.command_uuid),
@@ -71,7 +76,6 @@ class Writer:
         except CommandStoreError as error:
             if is_refused(error) and len(waiting) == 1:
                 outcomes[waiting[0]] = Rejected(_invalid(records[waiting[0]], error))
-                await self._remove_parts(records[waiting[0]], write_id)
                 return []
             if is_refused(error):
                 # One of them spoils the whole request: each goes alone, and gets its own answer.
@@ -98,10 +102,12 @@ class Writer:
                 outcomes[index] = CREATED
             elif code == Code.ALREADY_EXISTS:
                 there.append(index)
-            elif code is not None:
+            elif code in {Code.INVALID_ARGUMENT, Code.OUT_OF_RANGE}:
                 uuid = records[index].command_uuid
                 why = f"command {uuid!a} is refused by {self._wire.place.host} ({Code(code).name})"
                 outcomes[index] = Rejected(InvalidCommand(why, command_uuid=uuid))
+            elif code is not None:  # nothing about this command
+                raise by_code(code, "", "batch_write", self._wire.place)
         heads = await self._heads([records[index].command_uuid for index in there])
         gone: list[int] = []
         for index in there:
@@ -110,11 +116,40 @@ class Writer:
                 gone.append(index)
                 continue
             outcomes[index] = _standing(head, write_id)
-        for index, _ in said:
-            # Ours only, and only where our head is known not to stand: unknown fates keep their parts.
-            if isinstance(outcomes[index], Exists | Rejected) and is_long(records[index]):
-                await self._remove_parts(records[index], write_id)
         return gone
+
+    async def _insert_long(self, record: Record, write_id: str) -> Outcome:
+        """Insert one with parts: they first, and then the head that names them, sent once for each set of parts."""
+        name, tries = self._layout.name(record.command_uuid), self._wire.tries()
+        while True:
+            parts_id = secrets.token_hex(8)
+            failure: StoreUnavailable | None = None
+            outcome: Outcome | None = None
+            try:
+                await self._write_parts(record, parts_id)
+                values = head_values(record, write_id, self._layout.shard(record.command_uuid), parts_id)
+                await self._wire.commit([create(name, values)], once=True)
+            except ConditionFailed:
+                failure = StoreUnavailable(
+                    f"command {record.command_uuid!a} is created and removed by others; try again"
+                )
+            except StoreUnavailable as error:
+                failure = error
+            except CommandStoreError as error:
+                await self._clean(part_names(name, parts_id, len(part_values(record))))
+                if not is_refused(error):
+                    raise
+                return Rejected(_invalid(record, error))
+            if failure is None:
+                return CREATED
+            head = (await self._wire.batch_get([name], _HEAD)).get(name)
+            if head is not None:
+                outcome = _standing(head, write_id)
+                if head.fields.get("parts_id") != parts_id:
+                    await self._clean(part_names(name, parts_id, len(part_values(record))))
+                return outcome
+            # Not there: never was, or is gone, or is still on its way. Its parts are left to it, and to gc.
+            await tries.again(failure)
 
     async def _heads(self, uuids: Sequence[str]) -> dict[str, Document]:
         names = {self._layout.name(uuid): uuid for uuid in uuids}
@@ -126,12 +161,12 @@ class Writer:
     async def replace(self, record: Record, write_id: str) -> bool:
         """See ``Backend.replace``. Of two at once, one comes last and stands; both say True."""
         name = self._layout.name(record.command_uuid)
-        values = head_values(record, write_id, self._layout.shard(record.command_uuid))
+        values = head_values(record, write_id, self._layout.shard(record.command_uuid), write_id)
         if is_long(record):
             await self._write_parts(record, write_id)
         done = await self._change(name, write_id, lambda head: put(name, values, update_time=head.update_time))
         if not done and is_long(record):
-            await self._remove_parts(record, write_id)
+            await self._clean(part_names(name, write_id, len(part_values(record))))
         return done
 
     async def remove(self, command_uuid: str) -> bool:
@@ -154,34 +189,29 @@ class Writer:
                 # With a lost answer, ours may have stood until what is there now came: then it came before that. A
                 # removal that finds nothing after a lost answer is done, by whomever.
                 if own or (failed.lost and (now is None or write_id is not None)):
-                    await self._remove_parts_of(head)
+                    await self._clean(parts_of(head))
                     return True
                 error = StoreUnavailable(f"document {name} is changed by others all the time; try again later")
                 await tries.again(error)
                 continue
-            await self._remove_parts_of(head)
+            await self._clean(parts_of(head))
             return True
 
     # Parts
 
-    async def _write_parts(self, record: Record, write_id: str) -> None:
+    async def _write_parts(self, record: Record, parts_id: str) -> None:
         values = part_values(record)
-        names = part_names(self._layout.name(record.command_uuid), write_id, len(values))
+        names = part_names(self._layout.name(record.command_uuid), parts_id, len(values))
         for name, part in zip(names, values, strict=True):
-            await self._wire.batch_write([put(name, part)])
+            [code] = await self._wire.batch_write([put(name, part)])
+            if code != Code.OK:
+                raise by_code(code, "a part of a payload", "batch_write", self._wire.place)
 
-    async def _remove_parts(self, record: Record, write_id: str) -> None:
-        if is_long(record):
-            count = len(part_values(record))
-            await self._delete(part_names(self._layout.name(record.command_uuid), write_id, count))
-
-    async def _remove_parts_of(self, head: Document) -> None:
-        count, write_id = head.fields.get("part_count"), head.fields.get("write_id")
-        if isinstance(count, int) and isinstance(write_id, str):
-            await self._delete(part_names(head.name, write_id, count))
-
-    async def _delete(self, names: Sequence[str]) -> None:
-        await self._wire.batch_write([delete(name) for name in names])
+    async def _clean(self, names: Sequence[str]) -> None:
+        """Remove parts that nobody names any more. What can't be removed now is for gc: the write itself is done."""
+        if names:
+            with suppress(CommandStoreError):
+                await self._wire.batch_write([delete(name) for name in names])
 
 
 def _standing(head: Document, write_id: str) -> Created | Exists:
