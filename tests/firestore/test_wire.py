@@ -407,6 +407,14 @@ def test_batches_become_smaller_when_the_engine_asks_for_a_slower_pace_and_grow_
     assert rig.faults.sizes()[7:] == [500, 1]
 
 
+def test_batches_become_smaller_when_they_take_longer_than_they_may(rig: Rig) -> None:
+    # The same batch again would take as long again.
+    rig.faults.fail("batch_write", google.DeadlineExceeded("too slow"), times=2)
+    names = [f"n{index:04}" for index in range(500)]
+    assert rig.do(rig.wire.batch_write(creates(rig, *names))) == [0] * 500
+    assert rig.faults.sizes() == [500, 250, 125, 250, 125]
+
+
 def test_pauses_grow_and_are_random(rig: Rig) -> None:
     pauses: list[float] = []
 

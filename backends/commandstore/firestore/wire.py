@@ -431,7 +431,7 @@ class Transaction:
 
 
 class _Pace:
-    """How many writes go at once: halved each time the engine asks for a slower pace, doubled with each success."""
+    """How many writes go at once: halved where the engine or the line is too slow for them, doubled with each success."""
 
     _SMALLEST = 20
 
@@ -439,7 +439,8 @@ class _Pace:
         self.size = BATCH_WRITES
 
     def slower(self, error: StoreUnavailable) -> None:
-        if isinstance(error, Throttled):
+        said = answer(error.__cause__) if error.__cause__ is not None else None
+        if isinstance(error, Throttled) or (said is not None and said.code is Code.DEADLINE_EXCEEDED):
             self.size = max(self._SMALLEST, self.size // 2)
 
     def faster(self) -> None:
