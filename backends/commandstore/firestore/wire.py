@@ -431,7 +431,7 @@ class Transaction:
 
 
 class _Pace:
-    """How many writes go at once: halved where the engine or the line is too slow for them, doubled with each success."""
+    """How many writes go at once: halved where the engine or the line is too slow for them, doubled with success."""
 
     _SMALLEST = 20
 

