@@ -9,7 +9,7 @@
 | `FirestoreEmulator` | Firestore, Google's own           | the Cloud SDK, and Java          |
 
 An engine is a context manager (Firestore's is in ``testing.firestore``). It ends with the process that started it, even
-if that is killed. None is required on a laptop: what cannot be had raises `EngineUnavailable`, which says how to get it.
+if that is killed. None is required on a laptop: what cannot be had raises `EngineUnavailable`, saying how to get it.
 With the environment variable ``COMMANDSTORE_REQUIRE_ENGINES=1`` a test run treats that as a failure instead of a reason
 to skip.
 """
