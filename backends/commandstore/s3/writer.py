@@ -181,14 +181,15 @@ class Writer:
     async def bulk(self, records: Sequence[Record], write_id: str) -> list[Outcome]:
         """Insert many records by one segment."""
         while True:
-            found = await steadily(self._root.fresh, lambda _: _Bulk(self, records, write_id).run())
+            found = await steadily(self._root.fresh, lambda _: self._bulk(records, write_id))
             if found is not None:
                 return found
 
-    async def insert_all(self, bulk: _Bulk) -> list[Outcome] | None:
-        """See :class:`_Bulk`."""
+    async def _bulk(self, records: Sequence[Record], write_id: str) -> list[Outcome] | None:
+        """What became of each; None where the store was reset meanwhile."""
         store = self._root.cached.store
-        bulk.letters = await self._inbox.find(store, [record.command_uuid for record in bulk.records])
+        letters = await self._inbox.find(store, [record.command_uuid for record in records])
+        bulk = _Bulk(records, write_id, letters)
         moved = False
 
         async def plan(manifest: Manifest) -> Manifest | None:
@@ -203,19 +204,14 @@ class Writer:
 class _Bulk:
     """One bulk insert: what became of each record, by the manifest that it was tried with last."""
 
-    def __init__(self, writer: Writer, records: Sequence[Record], write_id: str) -> None:
+    def __init__(self, records: Sequence[Record], write_id: str, letters: dict[str, Letter]) -> None:
         self.records = records
         self.outcomes: list[Outcome] = []
-        self.letters: dict[str, Letter] = {}
-        self._writer = writer
+        self.letters = letters
         self._write_id = write_id
         self._draft: Draft | None = None
         self._drafted: dict[str, str | None] = {}
         self._hashes = hashes_of([record.command_uuid for record in records])
-
-    async def run(self) -> list[Outcome] | None:
-        """What became of each; None where the store was reset meanwhile."""
-        return await self._writer.insert_all(self)
 
     async def plan(
         self, manifest: Manifest, finder: Finder, draft: Callable[[Sequence[Stored], Mapping[str, bytes]], Draft]
