@@ -96,8 +96,9 @@ def test_killed_in_the_middle_the_next_run_ends_in_the_same_state_and_a_further_
     before = destination.count()
     assert 0 < before < COUNT
 
+    # Requests of the killed process that were on their way may have been carried out after they were counted.
     report = finish(start_sync(source, destination))
-    assert report["copied"] + before == COUNT
+    assert 0 < report["copied"] <= COUNT - before
     assert_equal_field_by_field(source, destination)
     assert_upkeep_changes_no_command(source, destination)
 
