@@ -27,6 +27,8 @@ def sync_command_store(
     lag: int = DEFAULT_LAG,
     concurrency: int | None = None,
     source_name: str | None = None,
+    time_left: Callable[[], float] | None = None,
+    lease_seconds: float | None = None,
 ) -> SyncReport:
     """Copy what is new from one store to another.
 
@@ -51,6 +53,12 @@ def sync_command_store(
             still be found by the next run, in the unit of ``created_at``; ten minutes of nanoseconds by default.
         concurrency: how many batches are written at once; None takes what suits the destination (4; S3 1).
         source_name: what the checkpoint knows the source by, where its URL may change.
+        time_left: how many seconds the run may still take; asked before each batch. In time for what is in flight to be
+            written (by what a batch has taken) and at least a second before the end, the run stops reading, saves its
+            checkpoint and reports ``complete=False`` with what remains. None: until all is done.
+        lease_seconds: take the lease of this source (and filter) in the destination, so that of runs that overlap one
+            works; renewed with each save, given back at the end, and void so many seconds after the last renewal. None:
+            no lease. A dry run takes none.
 
     Returns:
         The account: ``read == copied + duplicates + conflicts + failed``.
@@ -60,6 +68,7 @@ def sync_command_store(
         SyncError: the run stopped before its end. ``report`` says what was done, and is durable; ``__cause__`` says
             why: a command that can't be copied, or a store that failed.
         ReadOnlyStore: the destination is read-only.
+        LeaseHeld: another run holds the lease; nothing was read or written.
     """
     if not isinstance(source, CommandStore) or not isinstance(destination, CommandStore):
         raise ConfigurationError("sync_command_store takes two CommandStores; for asyncio, sync_async_command_store")
@@ -74,6 +83,8 @@ def sync_command_store(
         lag=lag,
         concurrency=concurrency,
         source_name=source_name,
+        time_left=time_left,
+        lease_seconds=lease_seconds,
     )
     return run(Sync(source.core, destination.core, settings).run())
 
@@ -92,6 +103,8 @@ async def sync_async_command_store(
     lag: int = DEFAULT_LAG,
     concurrency: int | None = None,
     source_name: str | None = None,
+    time_left: Callable[[], float] | None = None,
+    lease_seconds: float | None = None,
 ) -> SyncReport:
     """Copy what is new from one store to another; as :func:`sync_command_store`, for asyncio."""
     if not isinstance(source, AsyncCommandStore) or not isinstance(destination, AsyncCommandStore):
@@ -107,5 +120,7 @@ async def sync_async_command_store(
         lag=lag,
         concurrency=concurrency,
         source_name=source_name,
+        time_left=time_left,
+        lease_seconds=lease_seconds,
     )
     return await Sync(source.core, destination.core, settings).run()

@@ -31,6 +31,7 @@ __all__ = [
     "Parked",
     "Pending",
     "fits_in_a_checkpoint",
+    "lease_name",
     "merge",
     "new_generation",
     "parked_as",
@@ -91,6 +92,7 @@ class OpenWindow:
         mark: tells when the horizon itself has settled; None where ``settles`` says so already.
         anchors: rows up to the horizon, read together with it.
         position: the key up to which all rows are durable in the destination; None before the first.
+        done: how many rows that were, for the estimate of what is left.
     """
 
     horizon: int
@@ -98,6 +100,7 @@ class OpenWindow:
     mark: str | None
     anchors: tuple[Anchor, ...]
     position: Key | None = None
+    done: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +150,7 @@ class Checkpoint:
             window = self.window
             anchors = [list(anchor) for anchor in window.anchors]
             position = None if window.position is None else list(window.position)
-            value["window"] = [window.horizon, window.settles, window.mark, anchors, position]
+            value["window"] = [window.horizon, window.settles, window.mark, anchors, position, window.done]
         return orjson.dumps(value)
 
     @classmethod
@@ -170,7 +173,7 @@ class Checkpoint:
                 generation=value["generation"],
                 by_sequence=value["by_sequence"],
                 settled=value["settled"],
-                window=window and OpenWindow(window[0], window[1], window[2], _anchors(window[3]), _key(window[4])),
+                window=window and _window(*window),
                 pending=tuple(Pending(*item) for item in value["pending"]),
                 anchors=_anchors(value["anchors"]),
                 parked=tuple(Parked(tuple(key), uuid, reason) for key, uuid, reason in value["parked"]),
@@ -197,6 +200,17 @@ class Checkpoint:
         }
 
 
+def _window(
+    horizon: int,
+    settles: int,
+    mark: str | None,
+    anchors: list[list[Any]],
+    position: list[Any] | None,
+    done: int = 0,  # the first releases did not count
+) -> OpenWindow:
+    return OpenWindow(horizon, settles, mark, _anchors(anchors), _key(position), done)
+
+
 def _anchors(value: list[list[Any]]) -> tuple[Anchor, ...]:
     return tuple(Anchor(*item) for item in value)
 
@@ -212,8 +226,17 @@ def new_generation() -> str:
 
 def register_name(source: str, query: CommandQuery) -> str:
     """The register of a source and a filter: runs with another filter have a checkpoint of their own."""
+    return f"checkpoint/{_of(source, query)}"
+
+
+def lease_name(source: str, query: CommandQuery) -> str:
+    """The register of the lease that goes with that checkpoint."""
+    return f"lease/{_of(source, query)}"
+
+
+def _of(source: str, query: CommandQuery) -> str:
     what = orjson.dumps([source, query.canonical()], option=orjson.OPT_SORT_KEYS)
-    return f"checkpoint/{hashlib.sha256(what).hexdigest()[:32]}"
+    return hashlib.sha256(what).hexdigest()[:32]
 
 
 def merge(ours: Checkpoint, theirs: Checkpoint, resolved: frozenset[Key] = frozenset()) -> Checkpoint:

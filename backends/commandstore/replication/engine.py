@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -34,14 +35,19 @@ from commandstore.replication.checkpoint import (
     Parked,
     Pending,
     fits_in_a_checkpoint,
+    lease_name,
     parked_as,
 )
+from commandstore.replication.lease import Lease
 from commandstore.replication.report import SyncProgress, SyncReport
 
 __all__ = ["DEFAULT_LAG", "Settings", "Sync"]
 
 DEFAULT_LAG = 600 * 10**9
 """Ten minutes, in nanoseconds."""
+
+LEAST_MARGIN = 1.0
+"""Seconds that a run with a deadline leaves at least between its last batch and that deadline."""
 
 SAVE_EVERY = 5.0
 """Seconds between two saves of the checkpoint within a run."""
@@ -64,6 +70,8 @@ class Settings:
     lag: int = DEFAULT_LAG
     concurrency: int | None = None
     source_name: str | None = None
+    time_left: Callable[[], float] | None = None
+    lease_seconds: float | None = None
 
     def __post_init__(self) -> None:
         for name, value, least in (
@@ -122,6 +130,10 @@ class Sync:
         self._query = source.query(filters)  # type: ignore[arg-type]
         name = settings.source_name or source.backend.location
         self._register = CheckpointRegister(destination.backend, name, self._query)
+        self._lease: Lease | None = None
+        if settings.lease_seconds is not None and not settings.dry_run:
+            lease = lease_name(name, self._query)
+            self._lease = Lease(destination.backend, lease, seconds=settings.lease_seconds, now=now)
         self._report = SyncReport(dry_run=settings.dry_run)
         self._account = Account(self._report, settings.progress)
         self._checkpoint: Checkpoint | None = None
@@ -130,6 +142,8 @@ class Sync:
         self._resolved: set[Key] = set()
         self._retried: set[object] = set()
         self._saved_at = monotonic()
+        self._slowest = 0.0
+        self._stopped = False  # the time was up
 
     async def run(self) -> SyncReport:
         """Run; see :func:`sync_command_store`."""
@@ -139,9 +153,13 @@ class Sync:
             return self._report
         self._source.ready()
         self._destination.ready() if self._settings.dry_run else self._destination.writable()
+        started = self._now()
+        if self._lease is not None:
+            await self._lease.acquire()
+            self._report.caught_up = self._lease.caught_up
         try:
             await self._run()
-            self._report.complete = True
+            self._report.complete = not self._stopped
         except SyncError as error:
             error.report = self._report
             raise
@@ -150,7 +168,25 @@ class Sync:
         finally:
             self._report.seconds = self._monotonic() - began
             await self._source.backend.feed_end()
+            if self._lease is not None:
+                await self._give_back(self._lease, started)
         return self._report
+
+    async def _give_back(self, lease: Lease, started: int) -> None:
+        if self._report.complete and not self._report.failed:
+            lease.caught_up = self._report.caught_up = max(started, lease.caught_up or started)
+        with contextlib.suppress(CommandStoreError):
+            # It expires by itself; whatever ended the run is what its caller should hear of.
+            await lease.release()
+
+    def _time_is_up(self) -> bool:
+        """Whether to read no further: what is in flight, and the save after it, must fit into the time that is left.
+
+        A batch that was read waits for one that is written, so it is two of the slowest so far, and half for the rest.
+        """
+        if self._settings.time_left is not None and not self._stopped:
+            self._stopped = self._settings.time_left() < max(LEAST_MARGIN, 2.5 * self._slowest)
+        return self._stopped
 
     async def _run(self) -> None:
         stored = await self._register.load()
@@ -197,26 +233,34 @@ class Sync:
     # The two ways to find what is new
 
     async def _follow_sequence(self, checkpoint: Checkpoint, state: SequenceState, asked: Sequence[Pending]) -> None:
-        self._account.expected = max(0, state.horizon - checkpoint.settled)
+        done = checkpoint.window.done if checkpoint.window is not None else 0
+        self._account.expected = max(0, state.horizon - checkpoint.settled - done)
         if checkpoint.window is not None:  # a run that was interrupted left it
             await self._walk_window(checkpoint.window)
+        if self._stopped:
+            return
         self._checkpoint = opened = plan.open_window(self._now_known(), state, asked)
         if opened.window is not None:
             await self._walk_window(opened.window)
 
     async def _walk_window(self, opened: OpenWindow) -> None:
         bounds = Window(self._now_known().settled, opened.horizon)
+        passed = opened.done
 
         async def read(after: Key | None) -> Slice:
             return await self._source.feed(self._query, bounds, after, self._batch_size)
 
         def advance(batch: Batch) -> None:
+            nonlocal passed
+            passed += len(batch.rows)
             if batch.end is not None:
-                self._window = replace(opened, position=batch.end)
+                self._window = replace(opened, position=batch.end, done=passed)
 
         self._window = opened
         if bounds.high > bounds.low:
             await self._walk(read, advance, opened.position)
+        if self._stopped:
+            return  # the window stays open, as far as it has come
         self._checkpoint = plan.close_window(replace(self._now_known(), window=opened))
         self._window = None
 
@@ -252,12 +296,17 @@ class Sync:
 
         async def produce() -> Batch | None:
             nonlocal after, ended
-            if ended:
+            if ended or self._time_is_up():
                 return None
             found = await read(after)
             after = found.next_key
             ended = after is None
             return Batch([row for row in found.rows if not self._is_retried(row)], after)
+
+        async def timed(batch: Batch) -> None:
+            began = self._monotonic()
+            await self._write(batch)
+            self._slowest = max(self._slowest, self._monotonic() - began)
 
         async def done(batch: Batch, _: None) -> None:
             order = {id(row): index for index, row in enumerate(batch.rows)}
@@ -266,7 +315,9 @@ class Sync:
             if self._monotonic() - self._saved_at >= SAVE_EVERY:
                 await self._save()
 
-        await self._drive.pipeline(produce, self._write, done, self._concurrency)
+        await self._drive.pipeline(produce, timed, done, self._concurrency)
+        if self._stopped and self._account.expected is not None:
+            self._report.remaining = max(0, self._account.expected - self._report.read)
 
     def _is_retried(self, row: Row) -> bool:
         """Whether the row is one that was parked, and has been tried and counted in this run already."""
@@ -374,6 +425,8 @@ class Sync:
             known = replace(known, window=self._window)
         if self._settings.dry_run:
             return
+        if self._lease is not None:
+            await self._lease.renew()
         if known != self._saved:
             # What another run saved meanwhile is ours from here on.
             self._checkpoint = self._saved = await self._register.save(known, frozenset(self._resolved))

@@ -50,7 +50,11 @@ class SyncReport:
         conflicts: there already, with other content, which was kept.
         failed: can't be copied as they are.
         failures: uuid and reason of each failed and each conflicting command, up to 1,000.
-        complete: the run came to its end; False in the report of a :class:`~commandstore.errors.SyncError`.
+        complete: the run came to its end; False in the report of a :class:`~commandstore.errors.SyncError`, and where
+            the run stopped because its time was up.
+        remaining: where the time was up: about how many commands are left to be read; None where nobody can say.
+        caught_up: with a lease, nanoseconds since 1970: what was visible in the source at that moment is in the
+            destination. The start of this run if it is complete, else of the last one that was; None before that.
         dry_run: nothing was written.
         checkpoint: the state that the next run starts from; None where none is kept.
         seconds: how long it took.
@@ -65,6 +69,8 @@ class SyncReport:
     complete: bool = False
     dry_run: bool = False
     checkpoint: dict[str, Any] | None = None
+    remaining: int | None = None
+    caught_up: int | None = None
     seconds: float = 0.0
 
     @property
