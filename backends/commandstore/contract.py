@@ -293,6 +293,13 @@ class Backend(ABC):
         """
         raise Unsupported(f"{self.store_type} has no sequence ({query}, {window}, {after}, {limit})")
 
+    async def sequence_cut(self, window: Window, count: int) -> int | None:
+        """The id of the ``count``-th row of a window, counted from its low end; None where it holds fewer rows.
+
+        Cheap in memory, and of time no more than reading so many ids.
+        """
+        raise Unsupported(f"{self.store_type} has no sequence ({window}, {count})")
+
     async def feed_end(self) -> None:  # noqa: B027 - a source that keeps nothing has nothing to let go of
         """Let go of what ``feed`` keeps for a walk. Called at the end of every run; harmless without one."""
 

@@ -93,6 +93,10 @@ class SequenceModel(MemoryBackend):
         rows = [Row(key, self.rows[key[1]]) for key in later[:limit]]
         return Slice(rows, rows[-1].key if len(later) > limit else None)
 
+    async def sequence_cut(self, window: Window, count: int) -> int | None:
+        ids = sorted(row_id for row_id in self.rows if window.low < row_id <= window.high)
+        return ids[count - 1] if len(ids) >= count else None
+
     async def feed_again(self, keys: Sequence[Key]) -> list[Row | None]:
         return [Row(key, self.rows[key[-1]]) if key[-1] in self.rows else None for key in keys]  # type: ignore[index]
 

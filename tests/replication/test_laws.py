@@ -21,7 +21,8 @@ from commandstore import (
 from commandstore.drive import run
 from commandstore.memory import MemoryBackend
 from commandstore.replication.checkpoint import CheckpointRegister
-from commandstore.replication.engine import Settings, Sync
+from commandstore.replication.engine import Sync
+from commandstore.replication.walk import Settings
 from replication.sequence_model import SequenceModel, record
 from replication.stores import Picky, command, counts, filled, model, opened
 

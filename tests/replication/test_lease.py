@@ -8,8 +8,9 @@ from commandstore import ConfigurationError, LeaseHeld, SyncError, sync_command_
 from commandstore.drive import run
 from commandstore.memory import MemoryBackend
 from commandstore.replication.checkpoint import register_name
-from commandstore.replication.engine import Settings, Sync
+from commandstore.replication.engine import Sync
 from commandstore.replication.lease import Lease
+from commandstore.replication.walk import Settings
 from replication.stores import Failing, Picky, counts, model, opened
 
 SECOND = 10**9

@@ -9,10 +9,10 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, precondition, rule
 
-from commandstore import CommandStore
+from commandstore import CommandStore, SyncError
 from commandstore.drive import run
-from commandstore.replication import engine
-from commandstore.replication.engine import Settings, Sync
+from commandstore.replication.engine import Sync
+from commandstore.replication.walk import Settings
 from replication.sequence_model import Kill, Mortal, SequenceModel, record
 
 TIMES = st.sampled_from([-(2**63), -5, 0, 1, 2, 3, 10**18, 2**63 - 1])
@@ -98,7 +98,7 @@ class Replication(RuleBasedStateMachine):
             self._run(tenant_uuid=tenant, resume_from_dest=resume)
         except Kill:
             return
-        except engine.SyncError as error:
+        except SyncError as error:
             # Only another run that began a new generation may stop this one.
             assert "another run" in str(error)  # noqa: PT017
             return

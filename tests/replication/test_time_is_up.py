@@ -7,7 +7,8 @@ import pytest
 from commandstore import open_store, sync_command_store
 from commandstore.drive import run
 from commandstore.memory import MemoryBackend
-from commandstore.replication.engine import LEAST_MARGIN, Settings, Sync
+from commandstore.replication.engine import Sync
+from commandstore.replication.walk import LEAST_MARGIN, Settings
 from commandstore.testing.comby import create_sqlite, insert_sqlite, sample_commands
 from replication.stores import counts, filled, model, opened
 

@@ -6,11 +6,13 @@ from collections.abc import Callable
 
 from commandstore.drive import run
 from commandstore.errors import ConfigurationError
-from commandstore.replication.engine import DEFAULT_LAG, Settings, Sync
+from commandstore.replication.backfill import BackfillPlan, Finish, Planner, Range, RangeCopy
+from commandstore.replication.engine import Sync
 from commandstore.replication.report import SyncProgress, SyncReport
+from commandstore.replication.walk import DEFAULT_LAG, Settings
 from commandstore.store import AsyncCommandStore, CommandStore
 
-__all__ = ["sync_async_command_store", "sync_command_store"]
+__all__ = ["copy_range", "finish_backfill", "plan_backfill", "sync_async_command_store", "sync_command_store"]
 
 
 def sync_command_store(
@@ -124,3 +126,110 @@ async def sync_async_command_store(
         lease_seconds=lease_seconds,
     )
     return await Sync(source.core, destination.core, settings).run()
+
+
+def plan_backfill(
+    source: CommandStore,
+    destination: CommandStore,
+    *,
+    commands_per_range: int = 100_000,
+    tenant_uuid: str | None = None,
+    source_name: str | None = None,
+) -> BackfillPlan:
+    """Cut what a sync would copy into ranges of about equal size, for many workers.
+
+    The horizon is recorded in the destination first; where transactions were open at that moment, the plan waits for
+    their end, a minute at most. Ranges go by id where the source has one, else by ``created_at``. A further plan for
+    the same source and tenant takes the place of this one.
+
+    Args:
+        source: where commands are read; never written.
+        destination: where the plan and the checkpoint are kept.
+        commands_per_range: about so many; more where there would be more than 2,000 ranges.
+        tenant_uuid: only this tenant's.
+        source_name: what the checkpoint knows the source by; the same as in the scheduled sync.
+
+    Raises:
+        ConfigurationError: an argument that can't be right; nothing was touched.
+        StoreUnavailable: a transaction in the source stays open; no plan was made.
+    """
+    settings = Settings(tenant_uuid=tenant_uuid, source_name=source_name)
+    return run(Planner(source.core, destination.core, settings).run(commands_per_range))
+
+
+def copy_range(
+    source: CommandStore,
+    destination: CommandStore,
+    piece: Range,
+    *,
+    batch_size: int | None = None,
+    concurrency: int | None = None,
+    tenant_uuid: str | None = None,
+    source_name: str | None = None,
+    skip_on_error: bool = False,
+    progress: Callable[[SyncProgress], None] | None = None,
+    time_left: Callable[[], float] | None = None,
+) -> tuple[SyncReport, Range]:
+    """Copy a range of a backfill, or as much of it as there is time for.
+
+    A range may be copied twice, by two workers at once, or begun again: what is there already is a duplicate.
+
+    Args:
+        source: where commands are read.
+        destination: where they are written.
+        piece: of a plan, or what the call before this one handed back.
+        batch_size: as in :func:`sync_command_store`.
+        concurrency: as in :func:`sync_command_store`.
+        tenant_uuid: as in the plan.
+        source_name: as in the plan.
+        skip_on_error: park what can't be copied in the checkpoint; the scheduled sync tries it again.
+        progress: called after each batch.
+        time_left: as in :func:`sync_command_store`.
+
+    Returns:
+        The account of this call, and the range to go on with where ``complete`` is False.
+
+    Raises:
+        ConfigurationError: the plan was replaced, or there is none.
+        SyncError: it stopped before its end; begin the same range again.
+    """
+    settings = Settings(
+        batch_size=batch_size,
+        concurrency=concurrency,
+        tenant_uuid=tenant_uuid,
+        source_name=source_name,
+        skip_on_error=skip_on_error,
+        progress=progress,
+        time_left=time_left,
+    )
+    return run(RangeCopy(source.core, destination.core, settings).run(piece))
+
+
+def finish_backfill(
+    source: CommandStore,
+    destination: CommandStore,
+    plan: str,
+    *,
+    tenant_uuid: str | None = None,
+    source_name: str | None = None,
+    lag: int = DEFAULT_LAG,
+) -> int:
+    """Hand over to the scheduled sync: write the plan's horizon as the checkpoint. Only once all ranges are complete.
+
+    Args:
+        source: asked whether it still is what it was.
+        destination: where the checkpoint is kept.
+        plan: the plan's id.
+        tenant_uuid: as in the plan.
+        source_name: as in the plan.
+        lag: as in :func:`sync_command_store`; for sources without a sequence.
+
+    Returns:
+        The horizon: an id, or a time where the source has no sequence.
+
+    Raises:
+        ConfigurationError: the plan was replaced, or there is none.
+        SyncError: source or checkpoint are not what they were when it was planned; plan again.
+    """
+    settings = Settings(tenant_uuid=tenant_uuid, source_name=source_name, lag=lag)
+    return run(Finish(source.core, destination.core, settings).run(plan))

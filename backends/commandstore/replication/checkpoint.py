@@ -30,6 +30,7 @@ __all__ = [
     "OpenWindow",
     "Parked",
     "Pending",
+    "backfill_name",
     "fits_in_a_checkpoint",
     "lease_name",
     "merge",
@@ -232,6 +233,11 @@ def register_name(source: str, query: CommandQuery) -> str:
 def lease_name(source: str, query: CommandQuery) -> str:
     """The register of the lease that goes with that checkpoint."""
     return f"lease/{_of(source, query)}"
+
+
+def backfill_name(source: str, query: CommandQuery) -> str:
+    """The register of the backfill plan that goes with that checkpoint."""
+    return f"backfill/{_of(source, query)}"
 
 
 def _of(source: str, query: CommandQuery) -> str:

@@ -166,6 +166,16 @@ class SequenceBackend(Backend):
     def _sequence_state(self, anchors: Sequence[Anchor], marks: Sequence[str]) -> SequenceState | None:
         raise NotImplementedError
 
+    async def sequence_cut(self, window: Window, count: int) -> int | None:
+        return await self.drive.call(self._sequence_cut, window, count)
+
+    def _sequence_cut(self, window: Window, count: int) -> int | None:
+        sql = "SELECT id FROM commands WHERE id > :low AND id <= :high ORDER BY id LIMIT 1 OFFSET :before"
+        values = {"low": window.low, "high": window.high, "before": count - 1}
+        with self._reading() as connection:
+            found = self._all(connection, Statement(sql, values))
+        return int(found[0][0]) if found else None
+
     def _fitting(self, connection: Connection, anchors: Sequence[Anchor]) -> frozenset[Anchor]:
         # One row at a time: an anchor is a row of any size.
         with closing(self._by_ids(connection, [anchor.id for anchor in anchors])) as found:
