@@ -87,11 +87,17 @@ __all__ = [
     "SyncReport",
     "Throttled",
     "Unsupported",
+    "VerifyReport",
+    "copy_range",
     "export_commands",
+    "finish_backfill",
     "open_async_store",
     "open_store",
+    "plan_backfill",
     "sync_async_command_store",
     "sync_command_store",
+    "verify_async_command_stores",
+    "verify_command_stores",
 ]
 
 __version__ = "0.1.0"
@@ -135,11 +141,17 @@ _MODULES = {
     "SyncReport": "replication",
     "Throttled": "errors",
     "Unsupported": "errors",
+    "VerifyReport": "replication",
+    "copy_range": "replication",
     "export_commands": "export",
+    "finish_backfill": "replication",
     "open_async_store": "registry",
     "open_store": "registry",
+    "plan_backfill": "replication",
     "sync_async_command_store": "replication",
     "sync_command_store": "replication",
+    "verify_async_command_stores": "replication",
+    "verify_command_stores": "replication",
 }
 
 

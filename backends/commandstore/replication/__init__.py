@@ -8,7 +8,9 @@ from commandstore.replication.api import (
     sync_command_store,
 )
 from commandstore.replication.backfill import BackfillPlan, Range
+from commandstore.replication.findings import VerifyReport
 from commandstore.replication.report import SyncFailure, SyncProgress, SyncReport
+from commandstore.replication.verify import verify_async_command_stores, verify_command_stores
 from commandstore.replication.walk import DEFAULT_LAG
 
 __all__ = [
@@ -18,9 +20,12 @@ __all__ = [
     "SyncFailure",
     "SyncProgress",
     "SyncReport",
+    "VerifyReport",
     "copy_range",
     "finish_backfill",
     "plan_backfill",
     "sync_async_command_store",
     "sync_command_store",
+    "verify_async_command_stores",
+    "verify_command_stores",
 ]

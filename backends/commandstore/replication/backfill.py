@@ -1,9 +1,9 @@
 """The first copy of a large source, by many workers.
 
 A plan cuts it into ranges, each is copied on its own, and a last step hands over to the scheduled sync. The order of
-the steps is what makes it lose nothing. The horizon is recorded first, and no range is handed out before it is certain
-that no row up to it can appear any more; so when all ranges are copied, everything up to the horizon is, and the last step may say so in the
-checkpoint. The scheduled sync goes on after it.
+the steps is what makes it lose nothing. The horizon is recorded first, and no range is handed out before it is
+certain that no row up to it can appear any more; so when all ranges are copied, everything up to the horizon is, and
+the last step may say so in the checkpoint. The scheduled sync goes on after it.
 
 Ranges go by id where the source has one, else by time. A range is stateless: whoever copies it gets the place to go on
 from with it and hands back the next, so that it may be done twice, by two workers, or begun again.

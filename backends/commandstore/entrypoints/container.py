@@ -1,0 +1,91 @@
+"""What a Lambda container keeps from one invocation to the next: the URL of the source, and the opened stores.
+
+A client and its connections are made once, by the first invocation; a warm one begins at once. After any error both
+stores are opened anew: nobody knows what a connection is worth that stood still in a frozen container.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import TypeVar
+
+from commandstore.entrypoints.secret import SourceUrl
+from commandstore.entrypoints.settings import SyncSettings
+from commandstore.errors import CommandStoreError, LeaseHeld
+from commandstore.registry import open_store
+from commandstore.store import CommandStore
+
+__all__ = ["Container"]
+
+T = TypeVar("T")
+
+
+class Container:
+    """The stores of one set of settings."""
+
+    def __init__(self) -> None:
+        self._settings: SyncSettings | None = None
+        self._url: SourceUrl | None = None
+        self._source: CommandStore | None = None
+        self._destination: CommandStore | None = None
+
+    def run(self, settings: SyncSettings, work: Callable[[CommandStore, CommandStore], T]) -> T:
+        """Do some work with source and destination.
+
+        Where it fails and the secret holds another URL by now, the password was changed: the work is done again with
+        the new one. All work of this library may be done twice.
+
+        Args:
+            settings: which stores.
+            work: called with the source, which is read-only, and the destination.
+
+        Raises:
+            CommandStoreError: whatever stops the work, or keeps a store from being opened.
+        """
+        if settings != self._settings:
+            self.close()
+            self._settings, self._url = settings, SourceUrl(settings)
+        try:
+            return work(*self._stores(settings))
+        except LeaseHeld:
+            raise
+        except BaseException as error:
+            self._close_stores()
+            if not isinstance(error, CommandStoreError) or not self._has_another_url():
+                raise
+        try:
+            return work(*self._stores(settings))
+        except BaseException:
+            self._close_stores()
+            raise
+
+    def _has_another_url(self) -> bool:
+        """Whether the source's URL is another one than the one that failed."""
+        try:
+            return self._url is not None and self._url.changed()
+        except CommandStoreError:
+            return False  # the first error says more
+
+    def _stores(self, settings: SyncSettings) -> tuple[CommandStore, CommandStore]:
+        if self._url is None:
+            raise RuntimeError("a container without settings")
+        if self._source is None:
+            self._source = open_store(self._url.get(), read_only=True)
+        if self._destination is None:
+            # With `create`, a table or bucket that the infrastructure made gets what makes it a store. The role of the
+            # function may not make a table or bucket, so where there is none the error says so.
+            self._destination = open_store(settings.destination, create=True)
+        return self._source, self._destination
+
+    def _close_stores(self) -> None:
+        for store in (self._source, self._destination):
+            if store is not None:
+                with contextlib.suppress(CommandStoreError):
+                    store.close()
+        self._source = self._destination = None
+
+    def close(self) -> None:
+        """Let go of everything."""
+        self._close_stores()
+        self._settings = self._url = None

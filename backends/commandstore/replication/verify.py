@@ -1,0 +1,303 @@
+"""Comparing two stores: a walk over both in the total order, and a second look at all that differs.
+
+The walk reads no payload where a store keeps digests. It only finds candidates: what it met in one store alone is asked
+for by its uuid, consistently and in both, before anything is said of it (``judgement.py``). So a list that lags behind,
+or a sync that is under way, makes no findings.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from commandstore.codec import Record
+from commandstore.command import INT64_MAX, INT64_MIN, CommandQuery
+from commandstore.contract import Key
+from commandstore.core import PAGE, StoreCore, is_int
+from commandstore.drive import run
+from commandstore.errors import ConfigurationError
+from commandstore.replication import judgement
+from commandstore.replication.findings import Finding, FindingKind, Tally, VerifyProgress, VerifyReport
+from commandstore.replication.judgement import Answer, Candidate, Verdict
+from commandstore.replication.streams import WHOLE_AT_ONCE, Met, Side, Stream
+from commandstore.replication.walk import DEFAULT_LAG
+from commandstore.store import AsyncCommandStore, CommandStore
+
+__all__ = ["Settings", "Verify", "verify_async_command_stores", "verify_command_stores"]
+
+SETTLED_AT_ONCE = 500
+"""How many candidates are asked for by their uuids in one go."""
+
+_BYTES_AT_ONCE = 32 * 1024 * 1024
+_TIES_PAGES = 10
+
+
+def verify_command_stores(
+    source: CommandStore,
+    destination: CommandStore,
+    *,
+    tenant_uuid: str | None = None,
+    after: int | None = None,
+    before: int | None = None,
+    page_size: int | None = None,
+    progress: Callable[[VerifyProgress], None] | None = None,
+    time_left: Callable[[], float] | None = None,
+) -> VerifyReport:
+    """Compare two stores over a range of time, and name what is not in both alike. Writes nothing.
+
+    Commands are compared by their digests. A store that keeps digests beside its commands (all but SQL) is taken at
+    their word: their payloads are read only where something differs. May run while both stores are written to.
+
+    Args:
+        source: what is right.
+        destination: what is compared with it.
+        tenant_uuid: only this tenant's.
+        after: only ``created_at`` greater than this, in its unit.
+        before: only ``created_at`` less than this; None takes ten minutes ago, as what is younger may still be on its
+            way (stated to hold for nanosecond clocks).
+        page_size: how many commands are read at once; None takes what suits each store.
+        progress: called after each page.
+        time_left: asked before each page for the seconds that are left; at 0 or less, the verification ends with
+            ``complete=False``, after one more look at what it has found. So hold back some seconds for that.
+
+    Returns:
+        The account: ``compared == equal + missing + extra + altered + failed``.
+
+    Raises:
+        ConfigurationError, InvalidQuery: an argument that can't be right.
+        CommandStoreError: a store failed.
+    """
+    if not isinstance(source, CommandStore) or not isinstance(destination, CommandStore):
+        raise ConfigurationError(
+            "verify_command_stores takes two CommandStores; for asyncio, verify_async_command_stores"
+        )
+    settings = Settings(tenant_uuid, after, before, page_size, progress, time_left)
+    return run(Verify(source.core, destination.core, settings).run())
+
+
+async def verify_async_command_stores(
+    source: AsyncCommandStore,
+    destination: AsyncCommandStore,
+    *,
+    tenant_uuid: str | None = None,
+    after: int | None = None,
+    before: int | None = None,
+    page_size: int | None = None,
+    progress: Callable[[VerifyProgress], None] | None = None,
+    time_left: Callable[[], float] | None = None,
+) -> VerifyReport:
+    """Compare two stores over a range of time; as :func:`verify_command_stores`, for asyncio."""
+    if not isinstance(source, AsyncCommandStore) or not isinstance(destination, AsyncCommandStore):
+        raise ConfigurationError("verify_async_command_stores takes two AsyncCommandStores")
+    settings = Settings(tenant_uuid, after, before, page_size, progress, time_left)
+    return await Verify(source.core, destination.core, settings).run()
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a verification runs; see :func:`verify_command_stores`."""
+
+    tenant_uuid: str | None = None
+    after: int | None = None
+    before: int | None = None
+    page_size: int | None = None
+    progress: Callable[[VerifyProgress], None] | None = None
+    time_left: Callable[[], float] | None = None
+
+    def __post_init__(self) -> None:
+        if self.page_size is not None and (not is_int(self.page_size) or self.page_size < 1):
+            raise ConfigurationError("page_size must be a whole number of at least 1")
+
+
+class Verify:
+    """One verification.
+
+    Args:
+        source: the source's core.
+        destination: the destination's core.
+        settings: see :func:`verify_command_stores`.
+        now: the clock, in nanoseconds since 1970.
+        monotonic: a clock in seconds that never goes back.
+    """
+
+    def __init__(
+        self,
+        source: StoreCore,
+        destination: StoreCore,
+        settings: Settings,
+        *,
+        now: Callable[[], int] = time.time_ns,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._settings = settings
+        self._monotonic = monotonic
+        before = now() - DEFAULT_LAG if settings.before is None else settings.before
+        self._query = source.query({"tenant_uuid": settings.tenant_uuid, "after": settings.after, "before": before})
+        # Both sides' digests in one form: plain, or keyed as the destination keeps them.
+        crypto = destination.options.crypto
+        hexed = destination.backend.sealed_as_hex
+        self._source = Side(
+            source,
+            payload=source.options.crypto is not None,
+            form=crypto.digest if crypto is not None and not hexed else None,
+        )
+        self._destination = Side(destination, payload=crypto is not None and hexed)
+        self._report = VerifyReport()
+        self._tally = Tally(self._report, settings.progress)
+        self._candidates: list[Met] = []
+
+    async def run(self) -> VerifyReport:
+        """Run; see :func:`verify_command_stores`."""
+        began = self._monotonic()
+        self._source.core.ready()
+        self._destination.core.ready()
+        self._report.reached = self._query.after
+        for query in _stretches(self._query):
+            if not await self._walk(query):
+                break
+        else:
+            self._report.complete = True
+        self._report.seconds = self._monotonic() - began
+        return self._report
+
+    async def _walk(self, query: CommandQuery) -> bool:
+        """Merge both sides' lists of one stretch; False where time ran out."""
+        source = Stream(self._source, query, self._settings.page_size)
+        destination = Stream(self._destination, query, self._settings.page_size)
+        while await self._ready(source) and await self._ready(destination):
+            here, there = source.head, destination.head
+            if here is None and there is None:
+                await self._settle()
+                self._reached(None if query.before is None else query.before - 1)
+                return True
+            if there is None or (here is not None and here < there):
+                self._candidates.append(source.taken(in_source=True))
+            elif here is None or there < here:
+                self._candidates.append(destination.taken(in_source=False))
+            else:
+                self._meet(source.taken(in_source=True), destination.taken(in_source=False))
+            if len(self._candidates) >= SETTLED_AT_ONCE:
+                await self._settle()
+        await self._settle()
+        ends = [stream.end for stream in (source, destination)]
+        known = [end for end in ends if end is not None]
+        self._reached(min(known) - 1 if len(known) == len(ends) else None)
+        return False
+
+    def _reached(self, created_at: int | None) -> None:
+        if created_at is not None and created_at >= INT64_MIN:
+            reached = self._report.reached
+            self._report.reached = created_at if reached is None else max(reached, created_at)
+
+    def _meet(self, here: Met, there: Met) -> None:
+        """Rows of both sides at one place."""
+        if here.candidate.unordered:
+            self._candidates += [here, there]
+        elif here.candidate.digests & there.candidate.digests:
+            self._tally.equal()
+        else:
+            self._candidates.append(here)
+
+    async def _ready(self, stream: Stream) -> bool:
+        """Read on until the next rows of one place are there, or the end; False where time ran out."""
+        while True:
+            for bad in stream.unreadable():
+                self._tally.found(bad)
+            if stream.ready:
+                return True
+            if self._settings.time_left is not None and self._settings.time_left() <= 0:
+                return False
+            await stream.fill()
+            self._tally.tell()
+
+    # The second look
+
+    async def _settle(self) -> None:
+        """Judge all candidates, by what both stores answer for their uuids."""
+        met, self._candidates = self._candidates, []
+        hard: list[Met] = []
+        for some in _cut(met, SETTLED_AT_ONCE):
+            uuids = _uuids(some)
+            here, there = await self._source.digests(uuids), await self._destination.digests(uuids)
+            for one in some:
+                uuid = one.candidate.position.command_uuid
+                verdict = judgement.quick(one.candidate, here.get(uuid), there.get(uuid))
+                if isinstance(verdict, Verdict):
+                    self._count(one.candidate, verdict)
+                elif not verdict:
+                    hard.append(one)
+        for some in _cut(hard, WHOLE_AT_ONCE):
+            await self._judge(some)
+        if met:
+            self._tally.tell()
+
+    async def _judge(self, met: Sequence[Met]) -> None:
+        uuids = _uuids(met)
+        here, there = await self._source.core.fetch(uuids), await self._destination.core.fetch(uuids)
+        for candidate in (one.candidate for one in met):
+            uuid = candidate.position.command_uuid
+            judge = judgement.missing if candidate.in_source else judgement.extra
+            verdict = judge(candidate, here.get(uuid), there.get(uuid), self._query.matches)
+            altered = verdict is not None and verdict.kind is FindingKind.ALTERED
+            if altered and candidate.in_source and await self._is_repeat(candidate, there.get(uuid)):
+                continue
+            if verdict is not None:
+                self._count(candidate, verdict)
+
+    async def _is_repeat(self, candidate: Candidate, there: Answer) -> bool:
+        """Whether the destination has what another row of this uuid has in the source."""
+        if not isinstance(there, Record):
+            return False
+        if there.position == candidate.position and not candidate.unordered and self._query.matches(there):
+            return False  # it would have been met in the same place
+        at = there.created_at
+        query = CommandQuery(
+            after=at - 1 if at > INT64_MIN else None,
+            before=at + 1 if at < INT64_MAX else None,
+        )
+        key: Key | None = None
+        # A few pages: a time that so many commands share that more are needed is not worth reading for each of them.
+        for _ in range(_TIES_PAGES):
+            found = await self._source.core.pages(query, key, PAGE, payload=self._source.payload)
+            if any(row.record is not None and row.record.digest == there.digest for row in found.rows):
+                return True
+            if (key := found.next_key) is None:
+                break
+        return False
+
+    def _count(self, candidate: Candidate, verdict: Verdict) -> None:
+        created_at, uuid = candidate.position
+        if verdict.kind is None:
+            self._tally.equal(uuid if candidate.unordered else None)
+            return
+        self._tally.found(Finding(verdict.kind, uuid, created_at, verdict.reason))
+
+
+def _stretches(query: CommandQuery) -> list[CommandQuery]:
+    """The range in parts within each of which both sides come in one order.
+
+    A SQL row without a time reads as of time 0 and comes before all others. So negative times are a walk of their own,
+    and what has time 0 comes first in the other.
+    """
+    if (query.after is not None and query.after >= -1) or (query.before is not None and query.before <= 0):
+        return [query]
+    return [replace(query, before=0), replace(query, after=-1)]
+
+
+def _uuids(met: Sequence[Met]) -> list[str]:
+    return list(dict.fromkeys(one.candidate.position.command_uuid for one in met))
+
+
+def _cut(met: Sequence[Met], count: int) -> Iterator[list[Met]]:
+    """Portions of at most so many, and of payloads that fit into memory as far as their sizes are known."""
+    portion: list[Met] = []
+    size = 0
+    for one in met:
+        if portion and (len(portion) >= count or size + one.size > _BYTES_AT_ONCE):
+            yield portion
+            portion, size = [], 0
+        portion.append(one)
+        size += one.size
+    if portion:
+        yield portion

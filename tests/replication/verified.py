@@ -1,0 +1,84 @@
+"""Stores for the tests of a verification: lists that lag, rows that share a uuid; and what is true of two of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from commandstore import Command, CommandStore, codec
+from commandstore.command import CommandQuery
+from commandstore.contract import Row, Slice
+from commandstore.memory import MemoryBackend
+
+NOW = 2**62
+
+
+def holding(commands: Iterable[Command], backend: MemoryBackend | None = None) -> CommandStore:
+    store = CommandStore(backend or MemoryBackend())
+    store.init()
+    store.create_many(commands)
+    return store
+
+
+class Lagging(MemoryBackend):
+    """Its lists leave some commands out; asked by uuid, it has them all."""
+
+    list_is_consistent = False
+
+    def __init__(self, hidden: Iterable[str]) -> None:
+        super().__init__()
+        self.hidden = set(hidden)
+
+    async def page(self, query, after, limit, *, payload=True):
+        found = await super().page(query, after, limit, payload=payload)
+        return Slice([row for row in found.rows if row.record.command_uuid not in self.hidden], found.next_key)
+
+
+class Rows(MemoryBackend):
+    """As comby's oldest tables: a uuid may stand in several rows, and a row without a time comes before all others.
+
+    Args:
+        rows: in order of arrival; those of whose commands the time is to be NULL are marked.
+    """
+
+    def __init__(self, rows: Iterable[tuple[Command, bool]]) -> None:
+        super().__init__()
+        self.rows = [(codec.encode(command), timeless) for command, timeless in rows]
+
+    async def fetch(self, uuids):
+        return {record.command_uuid: record for record, _ in reversed(self.rows) if record.command_uuid in uuids}
+
+    async def page(self, query, after, limit, *, payload=True):  # noqa: ARG002
+        ordered = sorted(
+            ((not timeless, record.created_at, record.command_uuid, number), record)
+            for number, (record, timeless) in enumerate(self.rows)
+            if query.matches(record)
+        )
+        left = [Row(key, record) for key, record in ordered if after is None or key > after]
+        return Slice(left[:limit], left[limit - 1].key if len(left) > limit else None)
+
+
+def truth(source: CommandStore, destination: CommandStore, query: CommandQuery) -> dict[str, str]:
+    """What is to be said of every uuid of the range, by comparing sets."""
+    here = {command.command_uuid: command for command in source.scan()}
+    there = {command.command_uuid: command for command in destination.scan()}
+    said = {}
+    for uuid in here.keys() | there.keys():
+        one, other = here.get(uuid), there.get(uuid)
+        if not any(command is not None and query.matches(command) for command in (one, other)):
+            continue
+        said[uuid] = "extra" if one is None else "missing" if other is None else "equal" if one == other else "altered"
+    return {
+        uuid: kind
+        for uuid, kind in said.items()
+        if kind not in {"missing", "extra"} or query.matches(here.get(uuid) or there[uuid])
+    }
+
+
+def told(report) -> dict[str, str]:
+    """What a report says of every uuid that isn't equal; and that it adds up."""
+    kinds = {finding.command_uuid: finding.kind.value for finding in report.findings}
+    assert len(kinds) == len(report.findings), "a command is listed twice"
+    for kind in ("missing", "extra", "altered", "failed"):
+        assert getattr(report, kind) == list(kinds.values()).count(kind)
+    assert report.compared == report.equal + report.missing + report.extra + report.altered + report.failed
+    return kinds
