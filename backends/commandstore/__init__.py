@@ -45,8 +45,14 @@ if TYPE_CHECKING:
         SyncFailure,
         SyncProgress,
         SyncReport,
+        VerifyReport,
+        copy_range,
+        finish_backfill,
+        plan_backfill,
         sync_async_command_store,
         sync_command_store,
+        verify_async_command_stores,
+        verify_command_stores,
     )
     from commandstore.store import AsyncCommandStore, CommandStore
 
