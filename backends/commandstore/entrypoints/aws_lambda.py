@@ -23,7 +23,7 @@ import orjson
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
-from commandstore.entrypoints.container import Container
+from commandstore.entrypoints.container import Container, preload
 from commandstore.entrypoints.settings import (
     PlanEvent,
     PlanId,
@@ -61,6 +61,7 @@ RESERVE = 0.5
 
 logger = Logger(service=None)
 _container = Container()
+preload()
 
 Answer = dict[str, Any]
 _Handler = Callable[[Any, Any], Answer]

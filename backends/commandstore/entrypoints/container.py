@@ -11,12 +11,12 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from commandstore.entrypoints.secret import SourceUrl
-from commandstore.entrypoints.settings import SyncSettings
+from commandstore.entrypoints.settings import SyncSettings, read_settings
 from commandstore.errors import CommandStoreError, LeaseHeld
-from commandstore.registry import open_store
+from commandstore.registry import backend_from_url, open_store
 from commandstore.store import CommandStore
 
-__all__ = ["Container"]
+__all__ = ["Container", "preload"]
 
 T = TypeVar("T")
 
@@ -89,3 +89,15 @@ class Container:
         """Let go of everything."""
         self._close_stores()
         self._settings = self._url = None
+
+
+def preload() -> None:
+    """Import what the stores need, so that a cold start does it and not the first event, whose time is counted.
+
+    What is wrong with the settings is said by the first invocation, where it is seen.
+    """
+    with contextlib.suppress(CommandStoreError):
+        settings = read_settings()
+        # A source in a secret is a database: the secret is read when it is needed.
+        for url in (settings.destination, settings.source or "postgresql://"):
+            backend_from_url(url)
