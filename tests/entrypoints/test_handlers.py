@@ -81,6 +81,7 @@ def test_a_warm_container_keeps_its_stores() -> None:
 def test_another_setting_is_other_stores(stores, tmp_path) -> None:
     aws_lambda.handler({}, context())
     other = f"sqlite:///{tmp_path / 'other.db'}"
+    open_store(other, create=True).close()
     stores.environment.setenv("COMMANDSTORE_DESTINATION", other)
     assert aws_lambda.handler({}, context())["copied"] == 50
 

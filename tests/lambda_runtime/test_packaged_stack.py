@@ -53,6 +53,7 @@ def stack(cloud, database, tmp_path, monkeypatch):
     secret = secrets.create_secret(Name=f"{NAME}-source", SecretString=json.dumps({"url": database}))["ARN"]
     packaged: Path = rig.or_skip(lambda: rig.package(tmp_path / "service", STAGE, {"sourceSecretArn": secret}))
     outputs = rig.deploy(cloud, packaged, NAME, {})
+    open_store(outputs["DestinationUrl"], create=True).close()  # the one step by hand: commandstore init
 
     def settings(function: str) -> dict[str, str]:
         made = cloud.client("lambda").get_function_configuration(FunctionName=f"{NAME}-{function}")

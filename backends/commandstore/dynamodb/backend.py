@@ -8,7 +8,7 @@
 | create, update           | PutItem, GetItem; BatchWriteItem for long payloads                                       |
 | create_many              | PartiQLInsert, PutItem, BatchGetItem, GetItem; BatchWriteItem (long payloads, bulk=put)  |
 | delete                   | GetItem, DeleteItem; BatchWriteItem for long payloads                                    |
-| checkpoints, leases      | GetItem, PutItem, DeleteItem                                                             |
+| checkpoints, leases      | GetItem, PutItem                                                                         |
 | reset, gc                | Scan, BatchGetItem, BatchWriteItem                                                       |
 | init of a new table      | CreateTable, Scan, PutItem; UpdateContinuousBackups with ``pitr=true``                   |
 """

@@ -59,6 +59,9 @@ NAMED = 20
 RESERVE = 0.5
 """Seconds of an invocation that are kept for its end: giving the lease back, the last log line."""
 
+SETTLING = 15.0
+"""Seconds that a verification keeps for the page that it reads, and a second look at what it found there."""
+
 logger = Logger(service=None)
 _container = Container()
 preload()
@@ -203,7 +206,7 @@ def _verify(
         tenant_uuid=asked.tenant_uuid if asked.tenant_uuid is not None else settings.tenant_uuid,
         after=asked.after if asked.after is not None else end - int(hours * _HOUR),
         before=asked.before,
-        time_left=time_left,
+        time_left=lambda: time_left() - SETTLING,
     )
 
 

@@ -73,9 +73,7 @@ class Container:
         if self._source is None:
             self._source = open_store(self._url.get(), read_only=True)
         if self._destination is None:
-            # With `create`, a table or bucket that the infrastructure made gets what makes it a store. The role of the
-            # function may not make a table or bucket, so where there is none the error says so.
-            self._destination = open_store(settings.destination, create=True)
+            self._destination = open_store(settings.destination)
         return self._source, self._destination
 
     def _close_stores(self) -> None:

@@ -8,7 +8,7 @@ from commandstore.replication.api import (
     sync_command_store,
 )
 from commandstore.replication.backfill import BackfillPlan, Range
-from commandstore.replication.findings import VerifyReport
+from commandstore.replication.findings import Finding, FindingKind, VerifyProgress, VerifyReport
 from commandstore.replication.report import SyncFailure, SyncProgress, SyncReport
 from commandstore.replication.verify import verify_async_command_stores, verify_command_stores
 from commandstore.replication.walk import DEFAULT_LAG
@@ -16,10 +16,13 @@ from commandstore.replication.walk import DEFAULT_LAG
 __all__ = [
     "DEFAULT_LAG",
     "BackfillPlan",
+    "Finding",
+    "FindingKind",
     "Range",
     "SyncFailure",
     "SyncProgress",
     "SyncReport",
+    "VerifyProgress",
     "VerifyReport",
     "copy_range",
     "finish_backfill",

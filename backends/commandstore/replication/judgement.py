@@ -18,7 +18,7 @@ from commandstore.command import Position
 from commandstore.errors import CommandStoreError
 from commandstore.replication.findings import FindingKind
 
-__all__ = ["Answer", "Candidate", "Verdict", "extra", "missing", "quick", "unreadable"]
+__all__ = ["Answer", "Candidate", "Verdict", "of_destination", "of_source", "quick", "unreadable"]
 
 Answer = Record | CommandStoreError | None
 """What a store has of a uuid: plain, unreadable, or nothing."""
@@ -92,7 +92,7 @@ def _quick_missing(candidate: Candidate, here: bytes | None, there: bytes | None
     return _NOT_THERE if there is None and here in candidate.digests else False
 
 
-def missing(candidate: Candidate, here: Answer, there: Answer, in_scope: Callable[[Record], bool]) -> Verdict | None:
+def of_source(candidate: Candidate, here: Answer, there: Answer, in_scope: Callable[[Record], bool]) -> Verdict | None:
     """The verdict on what was met in the source; None where it isn't to be counted here.
 
     ``ALTERED`` still has to be checked where the times differ: the destination may have a repeat.
@@ -113,7 +113,9 @@ def missing(candidate: Candidate, here: Answer, there: Answer, in_scope: Callabl
     return Verdict(FindingKind.ALTERED, _difference(here, there))
 
 
-def extra(candidate: Candidate, here: Answer, there: Answer, in_scope: Callable[[Record], bool]) -> Verdict | None:
+def of_destination(
+    candidate: Candidate, here: Answer, there: Answer, in_scope: Callable[[Record], bool]
+) -> Verdict | None:
     """The verdict on what was met in the destination; None where it isn't to be counted here."""
     if there is None:
         return None

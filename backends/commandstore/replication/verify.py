@@ -237,7 +237,7 @@ class Verify:
         here, there = await self._source.core.fetch(uuids), await self._destination.core.fetch(uuids)
         for candidate in (one.candidate for one in met):
             uuid = candidate.position.command_uuid
-            judge = judgement.missing if candidate.in_source else judgement.extra
+            judge = judgement.of_source if candidate.in_source else judgement.of_destination
             verdict = judge(candidate, here.get(uuid), there.get(uuid), self._query.matches)
             altered = verdict is not None and verdict.kind is FindingKind.ALTERED
             if altered and candidate.in_source and await self._is_repeat(candidate, there.get(uuid)):
