@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import sys
 import time
 from types import SimpleNamespace
 
 import pytest
 
-from commandstore import ConfigurationError, SyncError, open_store
+from commandstore import ConfigurationError, SyncError, Throttled, open_store
 from commandstore.drive import run
 from commandstore.entrypoints import aws_lambda
 from commandstore.replication.checkpoint import lease_name
 from commandstore.replication.lease import Lease
+from commandstore.sql.sqlite import SqliteBackend
 from commandstore.testing.comby import create_sqlite, insert_sqlite, sample_commands
 
 pytestmark = pytest.mark.usefixtures("stores")
@@ -28,6 +30,16 @@ def context(seconds: float = 60.0) -> SimpleNamespace:
     )
 
 
+class Now:
+    """The stdout of the moment."""
+
+    def write(self, text: str) -> None:
+        sys.stdout.write(text)
+
+    def flush(self) -> None:
+        sys.stdout.flush()
+
+
 @pytest.fixture
 def stores(tmp_path, monkeypatch):
     source = tmp_path / "app.db"
@@ -38,6 +50,8 @@ def stores(tmp_path, monkeypatch):
     monkeypatch.setenv("COMMANDSTORE_SOURCE", f"sqlite:///{source}")
     monkeypatch.setenv("COMMANDSTORE_DESTINATION", destination)
     monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "orders")
+    # The logger holds on to the stdout that there was when it was made; a test looks at its own.
+    monkeypatch.setattr(aws_lambda.logger.handlers[0], "stream", Now())
     yield SimpleNamespace(source=source, destination=destination, environment=monkeypatch)
     aws_lambda._container.close()
 
@@ -231,8 +245,46 @@ def test_a_range_goes_on_where_its_time_was_up(stores) -> None:
     assert aws_lambda.copy_range_handler(rest, context())["copied"] == 30
 
 
-@pytest.mark.parametrize("after", ["5", "nothing", '{"a":1}'])
+@pytest.mark.parametrize(
+    "after", ["5", "nothing", '{"a":1}', '["x"]', "[1,2,3,4]", "[{}]", "[]", "[99999999999999999999]"]
+)
 def test_a_place_that_nobody_handed_out_is_refused(after) -> None:
     plan = aws_lambda.plan_handler({}, context())
-    with pytest.raises(ConfigurationError, match="after"):
+    with pytest.raises(ConfigurationError, match=r"can't be right|no key of this source"):
         aws_lambda.copy_range_handler({**plan["ranges"][0], "after": after}, context())
+
+
+def test_a_range_whose_store_does_not_answer_is_named_so_that_the_state_machine_begins_it_again(monkeypatch) -> None:
+    plan = aws_lambda.plan_handler({}, context())
+
+    async def throttled(*_):
+        raise Throttled("too fast")
+
+    monkeypatch.setattr(SqliteBackend, "insert", throttled)
+    with pytest.raises(Throttled, match="too fast"):
+        aws_lambda.copy_range_handler(plan["ranges"][0], context())
+
+
+def test_that_a_tenant_has_been_copied_is_not_told_as_the_lag_of_the_whole(capsys) -> None:
+    aws_lambda.handler({"tenant_uuid": "nobody"}, context())
+    assert "LagSeconds" not in metrics_of(capsys.readouterr().out)
+
+
+def test_a_verification_that_was_not_finished_is_no_success_and_no_difference() -> None:
+    aws_lambda.handler({}, context())
+    with pytest.raises(SyncError, match="the time was up: nothing after") as caught:
+        aws_lambda.verify_handler({"after": 0}, context(1.0))
+    assert "differ" not in str(caught.value)
+    with pytest.raises(SyncError, match="the time was up"):
+        aws_lambda.handler({"verify": True}, context(20.0))
+
+
+def test_what_differs_is_in_the_log_with_what_it_is(stores, capsys) -> None:
+    aws_lambda.handler({}, context())
+    with open_store(stores.destination) as copy:
+        uuid = next(iter(copy.scan())).command_uuid
+        copy.delete(uuid)
+    with pytest.raises(SyncError):
+        aws_lambda.verify_handler({"after": 0}, context())
+    logged = [json.loads(line) for line in capsys.readouterr().out.splitlines() if '"not clean"' in line]
+    assert [(one["kind"], one["command_uuid"]) for one in logged[0]["report"]["findings"]] == [("missing", uuid)]

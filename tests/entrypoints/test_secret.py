@@ -83,6 +83,10 @@ def test_it_is_read_once_and_again_when_asked(secret) -> None:
         (json.dumps({"url": ["hunter2"]}), "no text under the key 'url'"),
         ("{hunter2", "not a JSON object"),
         ("hunter2", "COMMANDSTORE_SOURCE_SECRET leads to is not a URL"),
+        ("PASSWORD=hunter2\nURL=postgresql://u:pw@h/db", "COMMANDSTORE_SOURCE_SECRET leads to is not a URL"),
+        ("host=h password=hunter2 x://", "COMMANDSTORE_SOURCE_SECRET leads to is not a URL"),
+        ("postgresql://u:pa@hunter2@h/db", "COMMANDSTORE_SOURCE_SECRET leads to is not a URL"),
+        ("hunter2://u:pw@h/db", "COMMANDSTORE_SOURCE_SECRET leads to is not a URL"),
     ],
 )
 def test_a_secret_that_holds_something_else_is_refused_and_not_shown(secret, text, said) -> None:

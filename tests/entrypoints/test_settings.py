@@ -36,7 +36,7 @@ def refused() -> str:
 def test_two_are_enough() -> None:
     settings = read_settings()
     assert settings.destination == "dynamodb://commands"
-    assert (settings.batch_size, settings.skip_on_error, settings.lease_seconds) == (None, False, 120.0)
+    assert (settings.batch_size, settings.skip_on_error, settings.lease_seconds) == (None, False, 300.0)
 
 
 def test_an_empty_variable_is_none(environment) -> None:

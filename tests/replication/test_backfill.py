@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -11,8 +12,9 @@ from commandstore.drive import run
 from commandstore.replication import copy_range, finish_backfill, plan_backfill
 from commandstore.replication.backfill import MAX_RANGES, Planner
 from commandstore.replication.walk import LEAST_MARGIN, Settings
+from commandstore.sql.postgres_facts import STANDBY_SECONDS
 from commandstore.testing.comby import create_sqlite, insert_sqlite, sample_commands
-from replication.sequence_model import record
+from replication.sequence_model import SequenceModel, record
 from replication.stores import Picky, command, counts, filled, model, opened
 
 
@@ -209,3 +211,25 @@ def test_a_size_that_is_none_is_refused_before_anything_is_touched(size) -> None
     with pytest.raises(ConfigurationError, match="commands_per_range"):
         plan_backfill(opened(model(5)), destination, commands_per_range=size)
     assert not destination.core.backend._registers
+
+
+def test_a_standby_that_settles_by_time_alone_gets_its_plan() -> None:
+    """It can't see its primary's transactions, so its marks settle when ten minutes have passed, and not before."""
+    now = [0.0]
+
+    class Standby(SequenceModel):
+        async def sequence_state(self, anchors, marks):
+            state = await super().sequence_state(anchors, ())
+            settled = tuple(now[0] >= float(mark) for mark in marks)
+            return replace(state, settled_marks=settled, mark=str(now[0] + STANDBY_SECONDS))
+
+    async def pause(seconds):
+        now[0] += seconds
+
+    source = Standby(reuse=True)
+    source.add(record("c", 1))
+    store, destination = opened(source), opened()
+    planner = Planner(store.core, destination.core, Settings(), monotonic=lambda: now[0])
+    planner._drive.sleep = pause
+    assert len(run(planner.run(10)).ranges) == 1
+    assert now[0] >= STANDBY_SECONDS

@@ -10,7 +10,8 @@ from commandstore.memory import MemoryBackend
 from commandstore.replication.engine import Sync
 from commandstore.replication.walk import LEAST_MARGIN, Settings
 from commandstore.testing.comby import create_sqlite, insert_sqlite, sample_commands
-from replication.stores import counts, filled, model, opened
+from replication.sequence_model import SequenceModel, record
+from replication.stores import command, counts, filled, model, opened
 
 
 class Budget:
@@ -93,3 +94,74 @@ def test_a_database_is_copied_by_runs_of_one_batch_each(tmp_path, generation) ->
         # Whether a full page was the last one, only the next question tells.
         assert [report.copied for report in reports] == [10, 10, 10, 10, 10, 0]
         assert list(source.scan()) == list(destination.scan())
+
+
+def test_slow_reads_are_part_of_the_margin() -> None:
+    """With reads of eight seconds and less than nine left, none begins; the first one of a walk may have to sort."""
+    clock = [0.0]
+
+    class SlowSource(SequenceModel):
+        async def feed(self, query, window, after, limit):
+            clock[0] += 8.0
+            return await super().feed(query, window, after, limit)
+
+    source = SlowSource(reuse=True)
+    for number in range(100):
+        source.add(record(f"c{number:04}", number))
+    settings = Settings(batch_size=2, concurrency=1, time_left=lambda: 60.0 - clock[0])
+    report = run(Sync(opened(source).core, opened().core, settings, monotonic=lambda: clock[0]).run())
+    assert not report.complete
+    assert report.copied > 2
+    assert clock[0] <= 60.0 - LEAST_MARGIN
+
+
+@pytest.mark.parametrize("lag", [0, 10**12])
+def test_a_source_without_a_sequence_goes_on_where_it_was_whatever_the_lag(lag) -> None:
+    """All at one time, and all within the lag: either way runs of two batches come to the end."""
+    source, destination = opened(), opened()
+    source.create_many([command(n, 5) for n in range(20)])
+    copied = []
+    while sum(copied) < 20:
+        report = sync_command_store(source, destination, batch_size=2, concurrency=1, lag=lag, time_left=Budget(2))
+        copied.append(report.copied)
+        assert report.copied == 4
+    source.create(command(0, 5).model_copy(update={"command_uuid": "a, which comes first"}))
+    last = sync_command_store(source, destination, lag=lag, time_left=Budget(1000))
+    assert (last.copied, last.complete) == (1, True)
+
+
+def test_what_came_behind_the_place_where_a_run_goes_on_is_copied_by_that_run() -> None:
+    source, destination = opened(), opened()
+    source.create_many([command(n, 5) for n in range(10)])
+    sync_command_store(source, destination, batch_size=2, concurrency=1, lag=1000, time_left=Budget(2))
+    source.create(command(0, 1).model_copy(update={"command_uuid": "late"}))
+    report = sync_command_store(source, destination, lag=1000, time_left=Budget(1000))
+    assert report.complete
+    assert destination.get("late") is not None
+    assert destination.total() == 11
+
+
+def test_under_a_filter_nobody_says_how_many_are_left() -> None:
+    source, destination = opened(model(10)), opened()
+    report = sync_command_store(source, destination, tenant_uuid="a", batch_size=2, concurrency=1, time_left=Budget(2))
+    assert (report.complete, report.copied, report.remaining) == (False, 4, None)
+
+
+def test_a_horizon_that_settled_while_a_walk_was_resumed_is_not_walked_again() -> None:
+    source = model()
+    source.reuse = False
+    destination = opened()
+    flying = source.begin(record("slow", 3))
+    for number in range(10):
+        source.add(record(f"c{number:04}", number))
+    store = opened(source)
+    sync_command_store(store, destination, batch_size=2, concurrency=1, time_left=Budget(2))
+    source.commit(flying)
+    read = 4
+    reports = []
+    while not reports or not reports[-1].complete:
+        reports.append(sync_command_store(store, destination, batch_size=2, concurrency=1))
+    read += sum(report.read for report in reports)
+    assert sync_command_store(store, destination).read == 0
+    assert read <= 2 * 11  # once as pending, once to settle it
+    assert destination.total() == 11

@@ -23,6 +23,8 @@ import orjson
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
+from commandstore.command import INT64_MAX, INT64_MIN
+from commandstore.core import is_int
 from commandstore.entrypoints.container import Container, preload
 from commandstore.entrypoints.settings import (
     PlanEvent,
@@ -34,7 +36,7 @@ from commandstore.entrypoints.settings import (
     read_event,
     read_settings,
 )
-from commandstore.errors import CommandStoreError, ConfigurationError, LeaseHeld, SyncError
+from commandstore.errors import CommandStoreError, ConfigurationError, LeaseHeld, StoreUnavailable, SyncError
 from commandstore.replication import (
     DEFAULT_LAG,
     Range,
@@ -59,7 +61,7 @@ NAMED = 20
 RESERVE = 0.5
 """Seconds of an invocation that are kept for its end: giving the lease back, the last log line."""
 
-SETTLING = 15.0
+SETTLING = 30.0
 """Seconds that a verification keeps for the page that it reads, and a second look at what it found there."""
 
 logger = Logger(service=None)
@@ -85,7 +87,11 @@ def _invocation(work: Callable[[SyncSettings, Any, Callable[[], float], Metrics]
             metrics = Metrics(namespace=settings.metrics_namespace)
             answer = work(settings, event, time_left, metrics)
         except CommandStoreError as error:
-            logger.error("%s", error, extra={"error": type(error).__name__})  # noqa: TRY400 - a traceback shows causes
+            kinds = {
+                "error": type(error).__name__,
+                "cause": type(error.__cause__).__name__ if error.__cause__ else None,
+            }
+            logger.error("%s", error, extra=kinds)  # noqa: TRY400 - a traceback shows causes
             # The causes of an error are an SDK's or a driver's, which may show what they were given.
             raise error.with_traceback(None) from None
         finally:
@@ -111,8 +117,10 @@ def handler(settings: SyncSettings, event: Any, time_left: Callable[[], float], 
     asked = read_event(SyncEvent, event)
     tenant = asked.tenant_uuid if asked.tenant_uuid is not None else settings.tenant_uuid
 
-    def work(source: CommandStore, destination: CommandStore) -> tuple[SyncReport, VerifyReport | None]:
-        report = sync_command_store(
+    narrowed = asked.tenant_uuid is not None or asked.start_after_time is not None
+
+    def work(source: CommandStore, destination: CommandStore) -> SyncReport:
+        return sync_command_store(
             source,
             destination,
             batch_size=asked.batch_size or settings.batch_size,
@@ -126,38 +134,32 @@ def handler(settings: SyncSettings, event: Any, time_left: Callable[[], float], 
             time_left=time_left,
             lease_seconds=settings.lease_seconds,
         )
-        compare = asked.verify and report.complete and not asked.dry_run
-        return report, _verify(
-            settings, VerifyEvent(tenant_uuid=tenant), source, destination, time_left
-        ) if compare else None
 
     try:
-        report, verified = _container.run(settings, work)
+        report = _container.run(settings, work)
     except LeaseHeld as held:
         logger.info("skipped: %s", held)
         metrics.add_metric("Skipped", MetricUnit.Count, 1)
         return {"skipped": "lease held"}
     except SyncError as error:
         if error.report is not None:
-            _measure(metrics, error.report)
+            _measure(metrics, error.report, narrowed=narrowed)
             logger.info("stopped", extra={"report": _shown(error.report)})
         raise
     answer = _shown(report)
     if not report.dry_run:
-        _measure(metrics, report)
-    if verified is not None:
-        _measure_verified(metrics, verified)
-        answer["verify"] = _shown(verified)
+        _measure(metrics, report, narrowed=narrowed)
     if report.failed or report.conflicts:
+        logger.info("commands failed or conflict", extra={"report": answer})
         raise SyncError(
             f"{report.failed} commands failed and {report.conflicts} conflict: {_named(report)}", report=report
         )
-    if verified is not None and not verified.clean:
-        raise SyncError(_difference(verified))
+    if asked.verify and report.complete and not report.dry_run:
+        answer["verify"] = _verified(settings, VerifyEvent(tenant_uuid=tenant), time_left, metrics)
     return answer
 
 
-def _measure(metrics: Metrics, report: SyncReport) -> None:
+def _measure(metrics: Metrics, report: SyncReport, *, narrowed: bool) -> None:
     for name, count in (
         ("Copied", report.copied),
         ("Duplicates", report.duplicates),
@@ -168,7 +170,8 @@ def _measure(metrics: Metrics, report: SyncReport) -> None:
         metrics.add_metric(name, MetricUnit.Count, count)
     metrics.add_metric("DurationSeconds", MetricUnit.Seconds, report.seconds)
     # Before the first run that came to its end there is no lag to tell; a metric that is missing is an alarm as well.
-    if report.caught_up is not None:
+    # That a part has been copied says nothing of the whole.
+    if report.caught_up is not None and not narrowed:
         metrics.add_metric("LagSeconds", MetricUnit.Seconds, (time.time_ns() - report.caught_up) / _NANOSECONDS)
 
 
@@ -183,43 +186,47 @@ def verify_handler(settings: SyncSettings, event: Any, time_left: Callable[[], f
         ConfigurationError: a setting or the event can't be right; nothing was touched.
         SyncError: they differ.
     """
-    asked = read_event(VerifyEvent, event)
-    report = _container.run(settings, lambda a, b: _verify(settings, asked, a, b, time_left))
-    _measure_verified(metrics, report)
-    if not report.clean and (report.findings or report.complete):
-        raise SyncError(_difference(report))
-    return _shown(report)
+    return _verified(settings, read_event(VerifyEvent, event), time_left, metrics)
 
 
-def _verify(
-    settings: SyncSettings,
-    asked: VerifyEvent,
-    source: CommandStore,
-    destination: CommandStore,
-    time_left: Callable[[], float],
-) -> VerifyReport:
+def _verified(settings: SyncSettings, asked: VerifyEvent, time_left: Callable[[], float], metrics: Metrics) -> Answer:
+    """Compare, measure, and raise where they differ, or where not all was compared."""
     hours = asked.hours if asked.hours is not None else settings.verify_hours
     end = asked.before if asked.before is not None else time.time_ns()
-    return verify_command_stores(
-        source,
-        destination,
-        tenant_uuid=asked.tenant_uuid if asked.tenant_uuid is not None else settings.tenant_uuid,
-        after=asked.after if asked.after is not None else end - int(hours * _HOUR),
-        before=asked.before,
-        time_left=lambda: time_left() - SETTLING,
-    )
 
+    def work(source: CommandStore, destination: CommandStore) -> VerifyReport:
+        return verify_command_stores(
+            source,
+            destination,
+            tenant_uuid=asked.tenant_uuid if asked.tenant_uuid is not None else settings.tenant_uuid,
+            after=asked.after if asked.after is not None else end - int(hours * _HOUR),
+            before=asked.before,
+            time_left=lambda: time_left() - SETTLING,
+        )
 
-def _measure_verified(metrics: Metrics, report: VerifyReport) -> None:
+    report = _container.run(settings, work)
     for name, count in (("Missing", report.missing), ("Extra", report.extra), ("Altered", report.altered)):
         metrics.add_metric(name, MetricUnit.Count, count)
+    answer = _shown(report)
+    if not report.clean:
+        logger.info("not clean", extra={"report": answer})
+        raise SyncError(_difference(report))
+    return answer
 
 
 def _difference(report: VerifyReport) -> str:
-    return (
-        f"source and destination differ: {report.missing} missing, {report.extra} extra, {report.altered} altered, "
-        f"{report.failed} unreadable: {', '.join(f.command_uuid for f in report.findings[:NAMED])}"
-    )
+    said = []
+    if report.findings:
+        said.append(
+            f"source and destination differ: {report.missing} missing, {report.extra} extra, {report.altered} altered, "
+            f"{report.failed} unreadable: {', '.join(finding.command_uuid for finding in report.findings[:NAMED])}"
+        )
+    if not report.complete:
+        said.append(
+            f"the time was up: nothing after {report.reached} was compared; ask for fewer hours "
+            "(COMMANDSTORE_VERIFY_HOURS), or give the function more time"
+        )
+    return "; ".join(said)
 
 
 # Backfill
@@ -260,9 +267,20 @@ def copy_range_handler(settings: SyncSettings, event: Any, time_left: Callable[[
             time_left=time_left,
         )
 
-    report, rest = _container.run(settings, work)
-    for name, count in (("Copied", report.copied), ("Conflicts", report.conflicts), ("Failed", report.failed)):
-        metrics.add_metric(name, MetricUnit.Count, count)
+    def measure(report: SyncReport) -> None:
+        for name, count in (("Copied", report.copied), ("Conflicts", report.conflicts), ("Failed", report.failed)):
+            metrics.add_metric(name, MetricUnit.Count, count)
+
+    try:
+        report, rest = _container.run(settings, work)
+    except SyncError as error:
+        if error.report is not None:
+            measure(error.report)
+        if isinstance(error.__cause__, StoreUnavailable):
+            # The state machine begins a range again by the name of its error, and this one is worth it.
+            raise type(error.__cause__)(str(error)) from error
+        raise
+    measure(report)
     counts = ("read", "copied", "duplicates", "conflicts", "failed")
     if report.conflicts:
         logger.warning("conflicts", extra={"failures": _named(report)})
@@ -293,13 +311,20 @@ def _range_out(piece: Range) -> Answer:
 
 
 def _range_in(asked: RangeEvent) -> Range:
+    low, high = int(asked.low), int(asked.high)
     try:
         after = None if asked.after is None else orjson.loads(asked.after)
     except ValueError:
         after = ""
-    if after is not None and not (isinstance(after, list) and after):
-        raise ConfigurationError("the event can't be right: after is not what a call before this one handed back")
-    return Range(asked.plan, int(asked.low), int(asked.high), None if after is None else tuple(after))
+    good = after is None or (isinstance(after, list) and after and all(_is_part(part) for part in after))
+    if not good or not INT64_MIN <= low <= high <= INT64_MAX:
+        raise ConfigurationError("the event can't be right: it is not what a plan or a call before this one handed out")
+    return Range(asked.plan, low, high, None if after is None else tuple(after))
+
+
+def _is_part(value: object) -> bool:
+    """Whether it can be a part of a key: an int64, a text or nothing."""
+    return value is None or isinstance(value, str) or (is_int(value) and INT64_MIN <= value <= INT64_MAX)  # type: ignore[operator]
 
 
 # Answers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import boto3
@@ -12,10 +13,12 @@ from botocore.config import Config
 from commandstore.aws.faults import Kind, answer, kind_of
 from commandstore.entrypoints.settings import SyncSettings
 from commandstore.errors import AccessDenied, CommandStoreError, ConfigurationError, StoreUnavailable
+from commandstore.registry import backend_from_url
 
 __all__ = ["SourceUrl"]
 
 _KEY = "url"
+_SHAPE = re.compile(r"[a-z][a-z0-9+.-]*://\S+")
 _MISSING = {"ResourceNotFoundException", "ParameterNotFound"}
 # Few and short: an invocation has better things to do than to wait for a network that has no way to the service.
 _CONFIG = Config(connect_timeout=5, read_timeout=10, retries={"total_max_attempts": 3, "mode": "standard"})
@@ -84,9 +87,16 @@ class SourceUrl:
 
 def _url(text: str, setting: str) -> str:
     url = text.strip()
-    if "://" not in url:
-        raise ConfigurationError(f"what {setting} leads to is not a URL such as postgresql://USER:PASSWORD@HOST/NAME")
-    return url
+    try:
+        if _SHAPE.fullmatch(url):
+            backend_from_url(url)
+            return url
+    except ConfigurationError:
+        pass  # its message repeats what it was given
+    raise ConfigurationError(
+        f"what {setting} leads to is not a URL such as postgresql://USER:PASSWORD@HOST/NAME, with odd characters of "
+        "the password written as %40 and the like"
+    )
 
 
 def _ask(service: str, operation: str, setting: str, **arguments: Any) -> dict[str, Any]:

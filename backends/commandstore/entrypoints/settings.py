@@ -45,7 +45,8 @@ class SyncSettings(BaseSettings):
         concurrency: how many batches are written at once; likewise.
         skip_on_error: park commands that can't be copied and go on, instead of stopping at the first.
         lag: for sources without a sequence, as in ``sync_command_store``.
-        lease_seconds: how long a crashed run keeps others out.
+        lease_seconds: how long a crashed run keeps others out. Not less than the function's timeout: a run renews its
+            lease when it saves, which it can't while it reads the order of what is new.
         verify_hours: how far back a verification goes.
         metrics_namespace: of the metrics.
     """
@@ -63,7 +64,7 @@ class SyncSettings(BaseSettings):
     concurrency: int | None = Field(default=None, ge=1)
     skip_on_error: bool = False
     lag: int | None = Field(default=None, ge=0)
-    lease_seconds: float = Field(default=120.0, gt=0, allow_inf_nan=False)
+    lease_seconds: float = Field(default=300.0, gt=0, allow_inf_nan=False)
     verify_hours: float = Field(default=24.0, gt=0, allow_inf_nan=False)
     metrics_namespace: str = "commandstore"
 

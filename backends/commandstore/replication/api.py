@@ -139,8 +139,8 @@ def plan_backfill(
     """Cut what a sync would copy into ranges of about equal size, for many workers.
 
     The horizon is recorded in the destination first; where transactions were open at that moment, the plan waits for
-    their end, a minute at most. Ranges go by id where the source has one, else by ``created_at``. A further plan for
-    the same source and tenant takes the place of this one.
+    their end, twelve minutes at most. Ranges go by id where the source has one, else by ``created_at``. A further plan
+    for the same source and tenant takes the place of this one.
 
     Args:
         source: where commands are read; never written.

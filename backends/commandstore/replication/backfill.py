@@ -22,7 +22,7 @@ import orjson
 from commandstore.command import INT64_MIN, CommandQuery
 from commandstore.contract import Anchor, Key, SequenceState, Slice, Window
 from commandstore.core import StoreCore, is_int
-from commandstore.errors import ConfigurationError, StoreUnavailable, SyncError
+from commandstore.errors import CommandStoreError, ConfigurationError, StoreUnavailable, SyncError
 from commandstore.replication import plan
 from commandstore.replication.checkpoint import Checkpoint, backfill_name, merge
 from commandstore.replication.report import SyncReport
@@ -34,10 +34,14 @@ VERSION = 1
 MAX_RANGES = 2000
 """More than these don't fit into what a state machine hands from step to step (256 KiB)."""
 
-PATIENCE = 60.0
-"""Seconds that a plan waits for transactions that were open when it read the horizon."""
+PATIENCE = 720.0
+"""Seconds that a plan waits for transactions that were open when it read the horizon.
 
-_PAUSE = 0.5
+More than a standby of Postgres needs, which settles by time alone: it can't see its primary's transactions.
+"""
+
+_PAUSES = (0.25, 5.0)
+"""Seconds between two questions, at first and at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,16 +169,18 @@ class Planner(_Step):
         if state.mark is None:
             return
         end = self._monotonic() + PATIENCE
+        pause, longest = _PAUSES
         while True:
             now = await self._source.backend.sequence_state((), (state.mark,))
             if now is not None and now.settled_marks == (True,):
                 return
             if self._monotonic() >= end:
                 raise StoreUnavailable(
-                    f"a transaction that was open when the plan began still is, {PATIENCE:.0f} seconds later, and may "
-                    "add commands below the plan's horizon; end it (pg_stat_activity shows it) and plan again"
+                    f"after {PATIENCE:.0f} seconds it is still not certain that no command can appear below the plan's "
+                    "horizon: a transaction has been open all the time (pg_stat_activity shows it); end it, plan again"
                 )
-            await self._drive.sleep(_PAUSE)
+            await self._drive.sleep(pause)
+            pause = min(longest, pause * 2)
 
     async def _by_id(self, low: int, high: int, size: int) -> list[int]:
         cuts = [low]
@@ -248,7 +254,12 @@ class RangeCopy(_Step):
             if self._now_known().parked != known.parked:
                 await self._register.save(self._now_known())
 
-        await self._reported(work)
+        try:
+            await self._reported(work)
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            if piece.after is None or isinstance(error, CommandStoreError):
+                raise
+            raise ConfigurationError("the range goes on after something that is no key of this source") from error
         return self._report, replace(piece, after=None if self._report.complete else reached)
 
 

@@ -30,6 +30,7 @@ __all__ = [
     "OpenWindow",
     "Parked",
     "Pending",
+    "TimeWalk",
     "backfill_name",
     "fits_in_a_checkpoint",
     "lease_name",
@@ -105,6 +106,19 @@ class OpenWindow:
 
 
 @dataclass(frozen=True, slots=True)
+class TimeWalk:
+    """Without a sequence: a walk whose time was up.
+
+    Attributes:
+        position: the key up to which all is durable.
+        started: the clock when it began, which bounds the mark.
+    """
+
+    position: Key
+    started: int
+
+
+@dataclass(frozen=True, slots=True)
 class Checkpoint:
     """What is known to be done.
 
@@ -119,6 +133,7 @@ class Checkpoint:
         parked: commands that could not be copied.
         identity: what the source said it is.
         mark: without a sequence: everything with ``created_at`` below this is done.
+        walk: without a sequence: a walk that goes on in the next run.
     """
 
     generation: str
@@ -130,6 +145,7 @@ class Checkpoint:
     parked: tuple[Parked, ...] = ()
     identity: str | None = None
     mark: int | None = None
+    walk: TimeWalk | None = None
 
     def to_json(self, *, source: str, query: CommandQuery) -> bytes:
         """The register's value; source and filter stand in it for people."""
@@ -146,6 +162,7 @@ class Checkpoint:
             "parked": [[list(p.key), p.command_uuid, p.reason] for p in self.parked],
             "identity": self.identity,
             "mark": self.mark,
+            "walk": self.walk and [list(self.walk.position), self.walk.started],
         }
         if self.window is not None:
             window = self.window
@@ -180,6 +197,8 @@ class Checkpoint:
                 parked=tuple(Parked(tuple(key), uuid, reason) for key, uuid, reason in value["parked"]),
                 identity=value["identity"],
                 mark=value["mark"],
+                # The first releases had none.
+                walk=None if not value.get("walk") else TimeWalk(tuple(value["walk"][0]), value["walk"][1]),
             )
         except (ValueError, TypeError, KeyError, IndexError) as error:
             if isinstance(error, ConfigurationError):

@@ -22,6 +22,7 @@ from commandstore.replication.checkpoint import (
     OpenWindow,
     Parked,
     Pending,
+    TimeWalk,
     lease_name,
     parked_as,
 )
@@ -113,8 +114,13 @@ class Sync(Walk):
         self._account.expected = max(0, state.horizon - checkpoint.settled - done)
         if checkpoint.window is not None:  # a run that was interrupted left it
             await self._walk_window(checkpoint.window)
-        if self._stopped:
-            return
+            if self._stopped:
+                return
+            # Its horizon may have settled meanwhile, and then the next walk settles all of it.
+            known = self._now_known()
+            now = await self._state(known)
+            if now is not None and plan.begin(known, now) is known:
+                state, asked = now, known.pending
         self._checkpoint = opened = plan.open_window(self._now_known(), state, asked)
         if opened.window is not None:
             await self._walk_window(opened.window)
@@ -141,6 +147,17 @@ class Sync(Walk):
         self._window = None
 
     async def _follow_time(self, started: int) -> None:
+        known = self._now_known()
+        if known.walk is not None:  # a run that was interrupted left it
+            await self._walk_time(known.walk.position, known.walk.started)
+            if self._stopped:
+                return
+            self._checkpoint = replace(self._now_known(), walk=None)
+        await self._walk_time(None, started)
+        if not self._stopped:
+            self._checkpoint = replace(self._now_known(), walk=None)
+
+    async def _walk_time(self, after: Key | None, started: int) -> None:
         query = self._query
         mark = self._now_known().mark
         if mark is not None and mark > INT64_MIN and (query.after is None or query.after < mark - 1):
@@ -157,8 +174,10 @@ class Sync(Walk):
                 reached = plan.lagging_mark(times[-1], started, self._settings.lag)
                 known = current.mark if current.mark is not None else INT64_MIN
                 self._checkpoint = replace(current, mark=max(known, reached))
+            if batch.end is not None and self._settings.time_left is not None:
+                self._checkpoint = replace(self._now_known(), walk=TimeWalk(batch.end, started))
 
-        await self._walk(read, advance, None)
+        await self._walk(read, advance, after)
 
     async def _retry_parked(self) -> None:
         parked = self._now_known().parked

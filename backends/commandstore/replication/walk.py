@@ -123,7 +123,8 @@ class Walk(ABC):
         self._checkpoint: Checkpoint | None = None
         self._retried: set[object] = set()
         self._saved_at = monotonic()
-        self._slowest = 0.0
+        self._slowest = 0.0  # of the batches that were written
+        self._read_in = 0.0  # the last read; the first of a walk may have to sort
         self._stopped = False  # the time was up
 
     @abstractmethod
@@ -138,10 +139,12 @@ class Walk(ABC):
     def _time_is_up(self) -> bool:
         """Whether to read no further: what is in flight, and the save after it, must fit into the time that is left.
 
-        A batch that was read waits for one that is written, so it is two of the slowest so far, and half for the rest.
+        A batch that was read waits for one that is written, so it is a read, two of the slowest batches so far, and
+        half a one for the rest.
         """
         if self._settings.time_left is not None and not self._stopped:
-            self._stopped = self._settings.time_left() < max(LEAST_MARGIN, 2.5 * self._slowest)
+            margin = self._read_in + max(LEAST_MARGIN, 2.5 * self._slowest)
+            self._stopped = self._settings.time_left() < margin
         return self._stopped
 
     # Where it starts
@@ -196,13 +199,16 @@ class Walk(ABC):
         advance: Callable[[Batch], None],
         after: Key | None,
     ) -> None:
-        ended = False
+        ended, first = False, True
 
         async def produce() -> Batch | None:
-            nonlocal after, ended
+            nonlocal after, ended, first
             if ended or self._time_is_up():
                 return None
+            began = self._monotonic()
             found = await read(after)
+            self._read_in = 0.0 if first else self._monotonic() - began
+            first = False
             after = found.next_key
             ended = after is None
             return Batch([row for row in found.rows if not self._is_retried(row)], after)
@@ -220,7 +226,9 @@ class Walk(ABC):
                 await self._save()
 
         await self._drive.pipeline(produce, timed, done, self._concurrency)
-        if self._stopped and self._account.expected is not None:
+        # Under a filter nobody knows how many of the rows that are left match.
+        whole = self._settings.tenant_uuid is None and self._settings.start_after_time is None
+        if self._stopped and whole and self._account.expected is not None:
             self._report.remaining = max(0, self._account.expected - self._report.read)
 
     def _is_retried(self, row: Row) -> bool:

@@ -299,9 +299,9 @@ def _read_url(place: str, options: Mapping[str, str]) -> URL:
             int(options.get(name, "0"))
     except (ValueError, ArgumentError):
         url = None
-    # A password with a '/' in it leaves its end in the name of the database. No cause is given, nor the URL: either
-    # may repeat a piece of it.
-    if url is None or not {"@", "/"}.isdisjoint(url.database or ""):
+    # A password with a '/' in it leaves its end in the name of the database, one with an '@' in the host. No cause is
+    # given, nor the URL: either may repeat a piece of it.
+    if url is None or not {"@", "/"}.isdisjoint(url.database or "") or "@" in (url.host or ""):
         raise ConfigurationError(
             "a Postgres URL is postgresql://user:password@host:port/database?..., its port and timeouts are whole "
             "numbers, and odd characters of a password are written as %2F and the like"
