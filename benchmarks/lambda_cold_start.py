@@ -4,7 +4,8 @@
 
 Each figure is the median of fresh interpreters, the candidates in turn, so that a busy moment of the machine meets all.
 The handler's budget is 1.5 times ``import boto3, sqlalchemy`` in one interpreter, which loads what both need once; it
-fails above that. The last line adds what only the first event imports, of a sync from Postgres to DynamoDB.
+fails above that. The last line adds the stores, which the handler imports at its start as well once its settings say
+which: here those of a sync from Postgres to DynamoDB.
 """
 
 from __future__ import annotations

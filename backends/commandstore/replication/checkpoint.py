@@ -107,7 +107,10 @@ class OpenWindow:
 
 @dataclass(frozen=True, slots=True)
 class TimeWalk:
-    """Without a sequence: a walk whose time was up.
+    """Without a sequence: a walk whose time was up. The runs that go on with it are one walk, as if none had stopped.
+
+    What is committed behind its position after it began, late by less than the lag, has a time of at least ``started``
+    less the lag. The mark stays below that, so the walk from the mark that follows finds it.
 
     Attributes:
         position: the key up to which all is durable.
