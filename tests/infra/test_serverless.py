@@ -17,8 +17,6 @@ from commandstore.entrypoints.settings import PREFIX, PlanEvent, RangeEvent, Syn
 from infra import serverless_rig as rig
 from infra.iam import needed_actions
 
-pytestmark = pytest.mark.xdist_group("serverless")
-
 
 def _of_store(role: str) -> frozenset[str]:
     """What recorded work of the role needs in either kind of destination."""

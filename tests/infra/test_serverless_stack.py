@@ -19,8 +19,6 @@ from commandstore.testing.engines import Engine
 from infra import serverless_rig as rig
 from infra.serverless_rig import Cloud
 
-pytestmark = pytest.mark.xdist_group("serverless stack")
-
 SECRET = "arn:aws:secretsmanager:us-east-1:000000000000:secret:source-AbCdEf"
 
 

@@ -26,8 +26,6 @@ from infra.terraform_rig import (
     resources,
 )
 
-pytestmark = pytest.mark.xdist_group("terraform")
-
 PLACES = sorted(path.parent for path in TERRAFORM.glob("*/*/main.tf"))
 SECRET = "arn:aws:secretsmanager:eu-central-1:111122223333:secret:source-AbCdEf"
 PARAMETER = "arn:aws:ssm:eu-central-1:111122223333:parameter/app/source"

@@ -19,8 +19,6 @@ from commandstore.testing.engines import Engine
 from infra.iam import allowed_by, needed_actions
 from infra.terraform_rig import INFRA, Workspace, empty_package, resources
 
-pytestmark = pytest.mark.xdist_group("terraform stack")
-
 COMMANDS = 300
 VPC = {"subnet_ids": ["subnet-0a1b2c3d4e5f60718"], "security_group_ids": ["sg-0a1b2c3d4e5f60718"]}
 
@@ -86,7 +84,7 @@ def assert_copied(source_url: str, destination_url: str, *, create: bool = False
         assert list(destination.scan()) == list(source.scan())
 
 
-def test_the_table_is_a_store_at_once(stack, source, monkeypatch) -> None:
+def the_table_is_a_store_at_once(stack, source, monkeypatch) -> None:
     with_credentials(monkeypatch)
     described = stack.client("dynamodb").describe_table(TableName="tf-commands")["Table"]
     assert fault(described) is None
@@ -97,7 +95,7 @@ def test_the_table_is_a_store_at_once(stack, source, monkeypatch) -> None:
     assert_copied(source, stack.url("dynamodb"))
 
 
-def test_the_bucket_becomes_a_store_by_its_first_sync(stack, source, monkeypatch) -> None:
+def the_bucket_becomes_a_store_by_its_first_sync(stack, source, monkeypatch) -> None:
     """On ministack, which lets plain HTTP in; moto heeds the bucket's policy."""
     with_credentials(monkeypatch)
     assert_copied(source, stack.url("s3"), create=True)
@@ -119,7 +117,7 @@ def with_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
 
 
-def test_the_functions_environment_is_what_the_code_takes(stack, monkeypatch) -> None:
+def the_functions_environment_is_what_the_code_takes(stack, monkeypatch) -> None:
     [found] = [
         stack.client("lambda").get_function_configuration(FunctionName=name)
         for key, name in stack.outputs["function_names"].items()
@@ -132,7 +130,7 @@ def test_the_functions_environment_is_what_the_code_takes(stack, monkeypatch) ->
     assert stack.url("dynamodb").startswith(settings.destination)
 
 
-def test_each_role_may_do_in_the_destination_what_its_code_does_and_no_more(stack) -> None:
+def each_role_may_do_in_the_destination_what_its_code_does_and_no_more(stack) -> None:
     for sync, store in (("tf-commands-sync", "dynamodb"), ("tf-commands-to-s3", "s3")):
         allowed: dict[str, set[str]] = {}
         for role, policy in stack.policies():
@@ -149,7 +147,7 @@ def test_each_role_may_do_in_the_destination_what_its_code_does_and_no_more(stac
         assert not allowed
 
 
-def test_policies_name_what_they_are_about(stack) -> None:
+def policies_name_what_they_are_about(stack) -> None:
     policies = list(stack.policies())
     assert policies
     for role, policy in policies:
@@ -165,7 +163,7 @@ def test_policies_name_what_they_are_about(stack) -> None:
         assert set(statement["Condition"]) == {"ArnEquals"}
 
 
-def test_the_state_machine_calls_the_three_functions(stack) -> None:
+def the_state_machine_calls_the_three_functions(stack) -> None:
     arn = stack.outputs["state_machine_arn"]
     text = stack.client("stepfunctions").describe_state_machine(stateMachineArn=arn)["definition"]
     assert "${" not in text
@@ -183,13 +181,27 @@ def test_the_state_machine_calls_the_three_functions(stack) -> None:
     assert {redrive.split("/")[-1].removesuffix(":*")} == labels
 
 
-def test_a_schedule_calls_each_function_with_a_constant_event(stack) -> None:
+def a_schedule_calls_each_function_with_a_constant_event(stack) -> None:
     scheduler = stack.client("scheduler")
     for key in ("sync", "verify"):
         name = stack.outputs["function_names"][key]
         schedule = scheduler.get_schedule(GroupName="tf-commands-sync", Name=name)
         assert schedule["Target"]["Input"] == "{}"
         assert schedule["Target"]["Arn"].endswith(f":function:{name}")
+
+
+def test_the_example_is_applied_used_and_destroyed(stack, source, monkeypatch) -> None:
+    """One test, as to make the stack takes more than a minute, and every worker would make it."""
+    with monkeypatch.context() as patch:
+        the_table_is_a_store_at_once(stack, source, patch)
+    with monkeypatch.context() as patch:
+        the_bucket_becomes_a_store_by_its_first_sync(stack, source, patch)
+    with monkeypatch.context() as patch:
+        the_functions_environment_is_what_the_code_takes(stack, patch)
+    each_role_may_do_in_the_destination_what_its_code_does_and_no_more(stack)
+    policies_name_what_they_are_about(stack)
+    the_state_machine_calls_the_three_functions(stack)
+    a_schedule_calls_each_function_with_a_constant_event(stack)
 
 
 @pytest.mark.skipif("COMMANDSTORE_SECOND_OPINION" not in os.environ, reason="two minutes: a second engine, by hand")

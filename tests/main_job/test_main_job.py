@@ -1,6 +1,6 @@
 """The main job, end to end: a comby database into each store by the command line, killed, run twice at once, compared.
 
-``COMMANDSTORE_MAIN_JOB=200000`` makes it the full size, by hand; the default is a tenth of that.
+``COMMANDSTORE_MAIN_JOB=200000`` makes it the full size, by hand; the default is what a test may take.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from commandstore import open_store
 from commandstore.testing.comby import create_sqlite, insert_sqlite, sample_commands
 from main_job.destinations import Destination, DynamoDBTable, FirestoreCollection, S3Prefix
 
-COUNT = int(os.environ.get("COMMANDSTORE_MAIN_JOB", "20000"))
+COUNT = int(os.environ.get("COMMANDSTORE_MAIN_JOB", "12000"))
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,11 @@ from commandstore.testing.comby import create_postgres, insert_postgres, sample_
 from postgres_connections import take_an_id
 from replication.stores import opened
 
+
+async def _nothing(_: float) -> None:
+    """A pause that takes no time."""
+
+
 GENERATIONS = ["A", "B", "C"]
 
 
@@ -40,6 +45,7 @@ def test_no_plan_is_made_while_a_transaction_may_still_add_below_its_horizon(dat
     with open_store(database, read_only=True) as source:
         clock = iter(range(0, 10_000, 45))
         planner = Planner(source.core, destination.core, Settings(), monotonic=lambda: float(next(clock)))
+        planner._drive.sleep = _nothing
         with pytest.raises(StoreUnavailable, match="pg_stat_activity"):
             run(planner.run(100))
         writer.commit()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cli.program import KEY, SECRETS, Program, Result
+from command_line.program import KEY, SECRETS, Program, Result
 from commandstore.cli import main
 
 

@@ -7,7 +7,7 @@ from io import BytesIO, TextIOWrapper
 
 import pytest
 
-from cli.program import KEY, PAYLOAD
+from command_line.program import KEY, PAYLOAD
 from commandstore import Command, open_store
 
 T = 1_735_689_600_123_456_789

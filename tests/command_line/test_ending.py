@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.gate import Gate
+from command_line.gate import Gate
 from commandstore import SyncProgress, open_store
 from commandstore.cli.sync import what_it_means
 from commandstore.testing.comby import create_sqlite, insert_sqlite, sample_commands

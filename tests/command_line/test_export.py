@@ -10,8 +10,8 @@ from pathlib import Path
 import pyarrow.parquet
 import pytest
 
-from cli.gate import Gate
-from cli.program import KEY, PAYLOAD
+from command_line.gate import Gate
+from command_line.program import KEY, PAYLOAD
 from commandstore import Command, CryptoService, open_store
 
 CONTEXT = '{"senderSessionUuid":"s"}'

@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from cli.program import PAYLOAD
+from command_line.program import PAYLOAD
 from commandstore import Command, StoreUnavailable, SyncProgress, SyncReport, open_store
 from commandstore.cli.sync import PlainProgress, account
 from commandstore.memory import MemoryBackend

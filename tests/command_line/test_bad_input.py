@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 import commandstore
-from cli.program import KEY, PASSWORD
+from command_line.program import KEY, PASSWORD
 from commandstore import open_store
 from commandstore.testing.comby import create_sqlite, insert_sqlite, sample_commands
 
