@@ -2,10 +2,10 @@
 
     uv run python infra/package.py --arch arm64 [--python 3.12] [--bytecode] [--output dist/....zip]
 
-It holds this project's wheel and the wheels that its extras ``sql``, ``aws`` and ``lambda`` need, for that processor
-and Python, at the versions that are the newest today. They are listed beside the zip in a ``.txt``: give that as
-``--constraint`` to build the same again. The same wheels make the same bytes: names are sorted, times and permissions
-fixed (``SOURCE_DATE_EPOCH`` is heeded).
+It holds this project's wheel and the wheels that its extras ``sql``, ``aws``, ``crypto`` and ``lambda`` need, for that
+processor and Python, at the versions that are the newest today. They are listed beside the zip in a ``.txt``: give that
+as ``--constraint`` to build the same again. The same wheels make the same bytes: names are sorted, times and
+permissions fixed (``SOURCE_DATE_EPOCH`` is heeded).
 
 boto3 is in it although Lambda has one: Lambda's changes when AWS wants it to, ours when we have tested it. botocore
 keeps its models of services that nobody calls here (half of the zip, which stays far below the limit), so that a
@@ -35,8 +35,8 @@ from pathlib import Path, PurePosixPath
 from commandstore.testing.engines import find_uv
 
 PROJECT = Path(__file__).resolve().parent.parent
-# A sync copies encrypted commands as they are and has no key, so `crypto` is not among them.
-EXTRAS = ("sql", "aws", "lambda")
+# `crypto`: payloads are opened and sealed by keys in a secret, and signatures of the ledger are looked at once more.
+EXTRAS = ("sql", "aws", "crypto", "lambda")
 # What AWS takes: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 MAX_ZIPPED = 50 * 1024 * 1024
 MAX_UNZIPPED = 250 * 1024 * 1024

@@ -7,6 +7,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from commandstore.audit import (
+        AuditCheckpoint,
+        AuditReport,
+        verify_async_ledger,
+        verify_ledger,
+    )
     from commandstore.command import (
         BatchResult,
         Command,
@@ -15,10 +21,17 @@ if TYPE_CHECKING:
         Page,
         Position,
         RequestContext,
+        SealedCommand,
         StoreInfo,
     )
     from commandstore.contract import Backend, Capability
-    from commandstore.crypto import Crypto, CryptoService
+    from commandstore.crypto import (
+        Context,
+        Crypto,
+        CryptoService,
+        EnvelopeCrypto,
+        Sealed,
+    )
     from commandstore.errors import (
         AccessDenied,
         CommandExists,
@@ -29,6 +42,7 @@ if TYPE_CHECKING:
         InvalidCommand,
         InvalidQuery,
         LeaseHeld,
+        LedgerError,
         MissingDependency,
         ReadOnlyStore,
         StoreClosed,
@@ -40,8 +54,14 @@ if TYPE_CHECKING:
         Unsupported,
     )
     from commandstore.export import ExportReport, export_commands
+    from commandstore.ledger import (
+        Ed25519Signer,
+        Signer,
+        Verifier,
+    )
     from commandstore.registry import open_async_store, open_store
     from commandstore.replication import (
+        Finding,
         SyncFailure,
         SyncProgress,
         SyncReport,
@@ -55,10 +75,13 @@ if TYPE_CHECKING:
         verify_command_stores,
     )
     from commandstore.store import AsyncCommandStore, CommandStore
+    from commandstore.vault import TenantKeys
 
 __all__ = [
     "AccessDenied",
     "AsyncCommandStore",
+    "AuditCheckpoint",
+    "AuditReport",
     "Backend",
     "BatchResult",
     "Capability",
@@ -68,20 +91,28 @@ __all__ = [
     "CommandStore",
     "CommandStoreError",
     "ConfigurationError",
+    "Context",
     "CorruptRecord",
     "Crypto",
     "CryptoService",
     "DecryptionError",
+    "Ed25519Signer",
+    "EnvelopeCrypto",
     "ExportReport",
     "Failure",
+    "Finding",
     "InvalidCommand",
     "InvalidQuery",
     "LeaseHeld",
+    "LedgerError",
     "MissingDependency",
     "Page",
     "Position",
     "ReadOnlyStore",
     "RequestContext",
+    "Sealed",
+    "SealedCommand",
+    "Signer",
     "StoreClosed",
     "StoreInfo",
     "StoreNotFound",
@@ -91,8 +122,10 @@ __all__ = [
     "SyncFailure",
     "SyncProgress",
     "SyncReport",
+    "TenantKeys",
     "Throttled",
     "Unsupported",
+    "Verifier",
     "VerifyReport",
     "copy_range",
     "export_commands",
@@ -103,7 +136,9 @@ __all__ = [
     "sync_async_command_store",
     "sync_command_store",
     "verify_async_command_stores",
+    "verify_async_ledger",
     "verify_command_stores",
+    "verify_ledger",
 ]
 
 __version__ = "0.1.0"
@@ -113,6 +148,8 @@ __version__ = "0.1.0"
 _MODULES = {
     "AccessDenied": "errors",
     "AsyncCommandStore": "store",
+    "AuditCheckpoint": "audit",
+    "AuditReport": "audit",
     "Backend": "contract",
     "BatchResult": "command",
     "Capability": "contract",
@@ -122,20 +159,28 @@ _MODULES = {
     "CommandStore": "store",
     "CommandStoreError": "errors",
     "ConfigurationError": "errors",
+    "Context": "crypto",
     "CorruptRecord": "errors",
     "Crypto": "crypto",
     "CryptoService": "crypto",
     "DecryptionError": "errors",
+    "Ed25519Signer": "ledger",
+    "EnvelopeCrypto": "crypto",
     "ExportReport": "export",
     "Failure": "command",
+    "Finding": "replication",
     "InvalidCommand": "errors",
     "InvalidQuery": "errors",
     "LeaseHeld": "errors",
+    "LedgerError": "errors",
     "MissingDependency": "errors",
     "Page": "command",
     "Position": "command",
     "ReadOnlyStore": "errors",
     "RequestContext": "command",
+    "Sealed": "crypto",
+    "SealedCommand": "command",
+    "Signer": "ledger",
     "StoreClosed": "errors",
     "StoreInfo": "command",
     "StoreNotFound": "errors",
@@ -145,8 +190,10 @@ _MODULES = {
     "SyncFailure": "replication",
     "SyncProgress": "replication",
     "SyncReport": "replication",
+    "TenantKeys": "vault",
     "Throttled": "errors",
     "Unsupported": "errors",
+    "Verifier": "ledger",
     "VerifyReport": "replication",
     "copy_range": "replication",
     "export_commands": "export",
@@ -157,7 +204,9 @@ _MODULES = {
     "sync_async_command_store": "replication",
     "sync_command_store": "replication",
     "verify_async_command_stores": "replication",
+    "verify_async_ledger": "audit",
     "verify_command_stores": "replication",
+    "verify_ledger": "audit",
 }
 
 

@@ -243,9 +243,9 @@ def encode(command: Command) -> Record:
     return check(record)
 
 
-def decode(record: Record) -> Command:
-    """The command of a plain record."""
-    return Command(
+def decode(record: Record, kind: type[Command] = Command) -> Command:
+    """The command of a record, which is a plain one but where ``kind`` says otherwise."""
+    return kind(
         record.command_uuid,
         record.created_at,
         record.instance_id,

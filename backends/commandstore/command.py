@@ -24,6 +24,7 @@ __all__ = [
     "Page",
     "Position",
     "RequestContext",
+    "SealedCommand",
     "StoreInfo",
     "session_of",
 ]
@@ -203,9 +204,20 @@ class Command(BaseModel):
         return base64.b64encode(value).decode("ascii")
 
 
+class SealedCommand(Command):
+    """A command that could not be decrypted, given all the same because the store was told to keep such commands.
+
+    Its key was destroyed, or is another one, or its bytes were altered. Everything but the payload is as it was, and
+    ``data_bytes`` is what is stored. It can't be written: it would be sealed once more.
+    """
+
+
 def _fits(name: str, item: object) -> bool:
     default = RequestContext.model_fields[name].default
     return item is None or default is None or type(item) is type(default)
+
+
+_FILTERS = ("tenant_uuid", "workspace_uuid", "domain", "session_uuid", "data_type")
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,11 +249,7 @@ class CommandQuery:
     @property
     def equal_to(self) -> dict[str, str]:
         """The filters on names that are set: field name to value."""
-        return {
-            name: value
-            for name in ("tenant_uuid", "workspace_uuid", "domain", "session_uuid", "data_type")
-            if (value := getattr(self, name)) is not None
-        }
+        return {name: value for name in _FILTERS if (value := getattr(self, name)) is not None}
 
     def matches(self, item: Any) -> bool:
         """Whether a command (or a record) passes the filters."""
@@ -249,7 +257,11 @@ class CommandQuery:
             return False
         if self.before is not None and item.created_at >= self.before:
             return False
-        return all(getattr(item, name) == value for name, value in self.equal_to.items())
+        for name in _FILTERS:  # most are not set, and each command is looked at
+            value = getattr(self, name)
+            if value is not None and getattr(item, name) != value:
+                return False
+        return True
 
     def canonical(self) -> dict[str, str | int]:
         """The filters that are set, by name, without the order: what a checkpoint is kept for."""

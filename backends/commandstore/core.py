@@ -7,26 +7,36 @@ two facades that run these, with and without an event loop.
 from __future__ import annotations
 
 import math
-import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypedDict
 
 from commandstore import codec
 from commandstore.codec import Record
-from commandstore.command import INT64_MAX, INT64_MIN, BatchResult, Command, CommandQuery, Failure, Page, StoreInfo
-from commandstore.contract import Exists, Rejected
+from commandstore.command import (
+    INT64_MAX,
+    INT64_MIN,
+    BatchResult,
+    Command,
+    CommandQuery,
+    Failure,
+    Page,
+    SealedCommand,
+    StoreInfo,
+)
+from commandstore.contract import Slice
 from commandstore.cursor import read_cursor, write_cursor
 from commandstore.errors import (
     CommandExists,
     CommandStoreError,
     ConfigurationError,
     CorruptRecord,
+    DecryptionError,
     InvalidCommand,
     InvalidQuery,
 )
 from commandstore.records import Fate, RecordCore, StoreOptions
 
-__all__ = ["PAGE", "Fate", "Filters", "StoreCore", "StoreOptions", "askable", "is_int"]
+__all__ = ["PAGE", "Fate", "Filters", "StoreCore", "StoreOptions", "askable", "is_int", "readable"]
 
 PAGE = 1000
 """How many rows are read at once where the caller doesn't say."""
@@ -49,11 +59,10 @@ class StoreCore(RecordCore):
 
     async def create(self, command: Command) -> None:
         self.writable()
-        record = self.seal(codec.encode(_command(command)))
-        [outcome] = await self.backend.insert([record], secrets.token_hex(8))
-        if isinstance(outcome, Rejected):
-            raise outcome.error
-        if isinstance(outcome, Exists):
+        [fate] = await self.write([codec.encode(_command(command))])
+        if isinstance(fate, CommandStoreError):
+            raise fate
+        if fate is not Fate.CREATED:
             uuid = command.command_uuid
             found = (await self.fetch([uuid])).get(uuid)
             raise CommandExists(
@@ -100,9 +109,10 @@ class StoreCore(RecordCore):
         askable = [uuid for uuid in uuids if len(uuid.encode()) <= codec.MAX_UUID_BYTES]
         for start in range(0, len(askable), PAGE):
             for uuid, found in (await self.fetch(askable[start : start + PAGE])).items():
-                if not isinstance(found, Record):
-                    raise found
-                commands[uuid] = codec.decode(found)
+                command = _decoded(found)
+                if not isinstance(command, Command):
+                    raise command
+                commands[uuid] = command
         return {uuid: commands[uuid] for uuid in uuids if uuid in commands}
 
     async def list(
@@ -136,10 +146,11 @@ class StoreCore(RecordCore):
             want = PAGE if limit < 0 else min(PAGE, limit - len(commands) - len(corrupt))
             found = await self.pages(query, key, want)
             for row in found.rows:
-                if row.record is None:
-                    corrupt.append(row.error or CorruptRecord("a record that can't be read"))
+                command = _decoded(row.record or row.error)
+                if isinstance(command, Command):
+                    commands.append(command)
                 else:
-                    commands.append(codec.decode(row.record))
+                    corrupt.append(command)
             key, ended = found.next_key, found.next_key is None
         after = None if ended or key is None else write_cursor(key, self.backend.location, query)
         return Page(tuple(commands), total, after, tuple(corrupt))
@@ -150,12 +161,12 @@ class StoreCore(RecordCore):
 
     async def update(self, command: Command) -> bool:
         self.writable()
-        return await self.backend.replace(self.seal(codec.encode(_command(command))), secrets.token_hex(8))
+        return await self.replace_recorded(codec.encode(_command(command)))
 
     async def delete(self, command_uuid: str) -> bool:
         self.writable()
         uuid = codec.read_uuid(command_uuid)
-        return len(uuid.encode()) <= codec.MAX_UUID_BYTES and await self.backend.remove(uuid)
+        return len(uuid.encode()) <= codec.MAX_UUID_BYTES and await self.remove_recorded(uuid)
 
     async def info(self) -> StoreInfo:
         self.ready()
@@ -240,9 +251,35 @@ class _Account:
         )
 
 
+def readable(found: Slice, on_corrupt: Callable[[CommandStoreError], None] | None) -> Iterator[Command]:
+    """The commands of a slice; for what can't be read, the callback is called, or the error raised."""
+    for row in found.rows:
+        command = _decoded(row.record or row.error)
+        if isinstance(command, Command):
+            yield command
+        elif on_corrupt is None:
+            raise command
+        else:
+            on_corrupt(command)
+
+
+def _decoded(found: Record | CommandStoreError | None) -> Command | CommandStoreError:
+    if isinstance(found, Record):
+        return codec.decode(found)
+    if isinstance(found, DecryptionError) and found.stored is not None:
+        return codec.decode(found.stored, SealedCommand)
+    return found or CorruptRecord("a record that can't be read")
+
+
 def _command(command: object) -> Command:
     if not isinstance(command, Command):
         raise InvalidCommand(f"a Command is needed, not {type(command).__name__}")
+    if isinstance(command, SealedCommand):
+        raise InvalidCommand(
+            f"command {command.command_uuid!a} could not be decrypted when it was read: its payload is a cipher, and "
+            "would be sealed once more; nothing was changed",
+            command_uuid=command.command_uuid,
+        )
     return command
 
 

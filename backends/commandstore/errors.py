@@ -9,6 +9,7 @@ Each class also inherits the builtin that a caller would expect to catch.
     * ``InvalidQuery`` (``ValueError``): a filter, order, cursor or uuid that can't be asked for.
     * ``CorruptRecord`` (``ValueError``): what is stored can't be read as a command.
     * ``DecryptionError`` (``ValueError``): wrong key, altered bytes, or plain data where cipher is expected.
+    * ``LedgerError`` (``ValueError``): what is in the ledger, or in a proof, can't be read or doesn't fit.
     * ``ReadOnlyStore`` (``PermissionError``): the store was opened read-only.
     * ``StoreClosed`` (``RuntimeError``): the store was not initialised, is closed, or belongs to another event loop.
     * ``Unsupported`` (``NotImplementedError``): this backend can't do that.
@@ -32,6 +33,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from commandstore.codec import Record
     from commandstore.command import BatchResult, Command
     from commandstore.contract import Outcome
     from commandstore.records import Fate
@@ -47,6 +49,7 @@ __all__ = [
     "InvalidCommand",
     "InvalidQuery",
     "LeaseHeld",
+    "LedgerError",
     "MissingDependency",
     "ReadOnlyStore",
     "StoreClosed",
@@ -136,11 +139,34 @@ class CorruptRecord(CommandStoreError, ValueError):
 
 
 class DecryptionError(CommandStoreError, ValueError):
-    """A payload can't be decrypted: wrong key, altered bytes, or plain data where cipher is expected."""
+    """A payload can't be decrypted: wrong or destroyed key, altered bytes, or plain data where cipher is expected.
+
+    Attributes:
+        command_uuid: whose payload.
+        stored: the record as it is stored, where the store was told to keep such commands.
+    """
+
+    stored: Record | None = None
 
     def __init__(self, message: str, *, command_uuid: str | None = None) -> None:
         super().__init__(message, command_uuid=command_uuid)
         self.command_uuid = command_uuid
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # What is stored may be large, or plain where it should not be: not for whoever an error is sent to.
+        return (_rebuild, (type(self), self.message, {"command_uuid": self.command_uuid}))
+
+
+class LedgerError(CommandStoreError, ValueError):
+    """What is in the ledger, or in a proof, can't be read, or does not fit what it speaks of.
+
+    Attributes:
+        sequence: of the ledger's entry, as far as it is known.
+    """
+
+    def __init__(self, message: str, *, sequence: int | None = None) -> None:
+        super().__init__(message, sequence=sequence)
+        self.sequence = sequence
 
 
 class ReadOnlyStore(CommandStoreError, PermissionError):

@@ -3,6 +3,9 @@
 Commands come in the total order, a page at a time, with the digest of the plain command beside each, so that an export
 can be checked against a store (or another export) without reading payloads. A file under its name is always whole: it
 is written beside it under another name, and renamed at the end.
+
+With proofs, each row says where the ledger records it, and the signed entries go to a second file beside the first: so
+the whole can be checked without the store.
 """
 
 from __future__ import annotations
@@ -13,11 +16,13 @@ import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, Unpack
 
 import orjson
 
+from commandstore.audit.exported import RowProof, RowProver
 from commandstore.codec import Record
 from commandstore.command import CommandQuery
 from commandstore.contract import Key
@@ -26,13 +31,20 @@ from commandstore.drive import run
 from commandstore.errors import CommandStoreError, ConfigurationError, CorruptRecord, MissingDependency
 from commandstore.store import CommandStore
 
-__all__ = ["FORMATS", "ExportReport", "export_commands"]
+__all__ = ["FORMATS", "LEDGER_SUFFIX", "ExportReport", "export_commands"]
+
+LEDGER_SUFFIX = ".ledger.jsonl"
+"""Of the file beside an export with proofs that holds the ledger's entries."""
 
 # What is in memory at once, about: a page, and in Parquet a row group.
 _PAGE_BYTES = 16 * 1024 * 1024
 _GROUP_BYTES = 32 * 1024 * 1024
 _GROUP_ROWS = 100_000
 _FIRST_PAGE = 100
+# In the order of RowProof.
+_PROOF_FIELDS = ("ledger_entry", "ledger_op", "ledger_index", "ledger_path", "ledger_digest")
+_NO_PROOF = (None,) * len(_PROOF_FIELDS)
+_PROOF_BYTES = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +55,18 @@ class ExportReport:
         commands: how many were written.
         bytes: how many bytes they take: the size of the file.
         corrupt: records that can't be read, of which nothing was written; ``on_corrupt`` was told of each.
+        unproven: of an export with proofs: commands that the ledger doesn't know as they are, written without a proof;
+            else None.
     """
 
     commands: int
     bytes: int
     corrupt: int = 0
+    unproven: int | None = None
 
     def to_dict(self) -> dict[str, int]:
-        """Plain values under these names, for JSON."""
-        return asdict(self)
+        """Plain values under these names, for JSON; ``unproven`` where there are proofs."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 def export_commands(
@@ -61,6 +76,7 @@ def export_commands(
     format: str = "jsonl",  # noqa: A002 - as the option is called
     on_corrupt: Callable[[CommandStoreError], None] | None = None,
     force: bool = False,
+    proofs: bool = False,
     **filters: Unpack[Filters],
 ) -> ExportReport:
     """Write everything that matches to a file, in the total order, in constant memory.
@@ -71,10 +87,13 @@ def export_commands(
         format: ``"jsonl"`` or ``"parquet"``; the latter needs the extra ``parquet``.
         on_corrupt: called for a record that can't be read, which is then left out; without it, the error is raised.
         force: replace a file that is there.
+        proofs: with each row, write its place in the store's ledger; and beside the file, under its name and
+            ``.ledger.jsonl``, the entries. Reads the whole ledger first.
         filters: as ``store.list``.
 
     Raises:
-        ConfigurationError: an unknown format; or the path is taken, and ``force`` is False.
+        ConfigurationError: an unknown format; the path is taken, and ``force`` is False; or proofs for a stream.
+        LedgerError: proofs are asked for, and the store has no ledger, or a damaged one.
         InvalidQuery: a filter that can't be.
         MissingDependency: pyarrow isn't installed.
         OSError: the file can't be written. At any error, what was at the path is as it was.
@@ -85,36 +104,63 @@ def export_commands(
     store.core.ready()
     if format == "parquet":
         _pyarrow()
-    with _opened(file, force=force) as stream:
-        out = _Counted(stream)
-        commands = corrupt = 0
-        with FORMATS[format](out) as writer:
-            for found in _records(store, query):
+    if not proofs:
+        with _opened(file, force=force) as stream:
+            return _written(store, query, stream, format, on_corrupt, None)
+    if not isinstance(file, str | os.PathLike):
+        raise ConfigurationError("proofs need a file with a name: the ledger's entries go into one beside it")
+    beside = f"{os.fspath(file)}{LEDGER_SUFFIX}"
+    with (
+        RowProver(store.core) as prover,
+        _opened(file, force=force) as stream,
+        _opened(beside, force=force) as entries,
+    ):
+        run(prover.start())
+        report = _written(store, query, stream, format, on_corrupt, prover)
+        numbers = prover.used()
+        while some := list(islice(numbers, PAGE)):
+            for entry in run(prover.entries(some)):
+                entries.write(orjson.dumps(entry.to_json(), option=orjson.OPT_APPEND_NEWLINE))
+        return report
+
+
+def _written(
+    store: CommandStore,
+    query: CommandQuery,
+    stream: BinaryIO,
+    format: str,  # noqa: A002 - as the option is called
+    on_corrupt: Callable[[CommandStoreError], None] | None,
+    prover: RowProver | None,
+) -> ExportReport:
+    out = _Counted(stream)
+    commands = corrupt = unproven = 0
+    with FORMATS[format](out, proofs=prover is not None) as writer:
+        for page in _records(store, query):
+            good = [found for found in page if isinstance(found, Record)]
+            proofs = iter(run(prover.prove(good)) if prover is not None else [None] * len(good))
+            for found in page:
                 if isinstance(found, Record):
-                    writer.add(found)
+                    proof = next(proofs)
+                    writer.add(found, proof)
                     commands += 1
+                    unproven += proof is None
                 elif on_corrupt is None:
                     raise found
                 else:
                     on_corrupt(found)
                     corrupt += 1
-        stream.flush()
-        return ExportReport(commands, out.count, corrupt)
+    stream.flush()
+    return ExportReport(commands, out.count, corrupt, unproven if prover is not None else None)
 
 
-def _records(store: CommandStore, query: CommandQuery) -> Iterator[Record | CommandStoreError]:
-    """The plain records in order, and what can't be read in its place; about so many bytes are read at once."""
+def _records(store: CommandStore, query: CommandQuery) -> Iterator[list[Record | CommandStoreError]]:
+    """Pages of plain records in order, and what can't be read in its place; about so many bytes are read at once."""
     key: Key | None = None
     size = _FIRST_PAGE
     while askable(query):
         found = run(store.core.pages(query, key, size))
-        weight = 0
-        for row in found.rows:
-            if row.record is None:
-                yield row.error or CorruptRecord("a record that can't be read")
-            else:
-                weight += row.record.size
-                yield row.record
+        weight = sum(row.record.size for row in found.rows if row.record is not None)
+        yield [row.record or row.error or CorruptRecord("a record that can't be read") for row in found.rows]
         if (key := found.next_key) is None:
             return
         if weight > _PAGE_BYTES:
@@ -185,15 +231,16 @@ class _Counted:
 class _Writer(Protocol):
     """Writes records; ended by its context."""
 
-    def add(self, record: Record) -> None: ...
+    def add(self, record: Record, proof: RowProof | None) -> None: ...
 
 
 class _JsonLines:
-    def __init__(self, out: _Counted) -> None:
+    def __init__(self, out: _Counted, *, proofs: bool) -> None:
         self._out = out
+        self._proofs = proofs
 
-    def add(self, record: Record) -> None:
-        line = {
+    def add(self, record: Record, proof: RowProof | None) -> None:
+        line: dict[str, Any] = {
             "command_uuid": record.command_uuid,
             "created_at": record.created_at,
             "instance_id": record.instance_id,
@@ -206,13 +253,18 @@ class _JsonLines:
             "req_ctx": record.req_ctx,
             "digest": record.digest.hex(),
         }
+        if self._proofs:
+            line |= dict.fromkeys(_PROOF_FIELDS)
+        if proof is not None:
+            plain = (*proof[:3], [node.hex() for node in proof.path], proof.digest.hex())
+            line |= zip(_PROOF_FIELDS, plain, strict=True)
         self._out.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
 
 
 class _Parquet:
     """Row groups of bounded bytes: one is in memory at a time, here and at whoever reads it."""
 
-    def __init__(self, out: _Counted) -> None:
+    def __init__(self, out: _Counted, *, proofs: bool) -> None:
         arrow, parquet = _pyarrow()
         self._arrow = arrow
         text, number, binary = arrow.string(), arrow.int64(), arrow.binary()
@@ -229,7 +281,12 @@ class _Parquet:
             "req_ctx": text,
             "digest": binary,
         }
-        self._schema = arrow.schema([arrow.field(name, kind, nullable=False) for name, kind in types.items()])
+        fields = [arrow.field(name, kind, nullable=False) for name, kind in types.items()]
+        if proofs:
+            kinds = (number, text, number, arrow.list_(binary), binary)
+            fields += [arrow.field(name, kind) for name, kind in zip(_PROOF_FIELDS, kinds, strict=True)]
+        self._proofs = proofs
+        self._schema = arrow.schema(fields)
         self._writer = parquet.ParquetWriter(
             arrow.PythonFile(out, mode="w"),
             self._schema,
@@ -240,9 +297,9 @@ class _Parquet:
         self._rows: list[tuple[Any, ...]] = []
         self._weight = 0
 
-    def add(self, record: Record) -> None:
-        self._rows.append(record[:11])
-        self._weight += record.size
+    def add(self, record: Record, proof: RowProof | None) -> None:
+        self._rows.append((*record[:11], *(proof or _NO_PROOF)) if self._proofs else record[:11])
+        self._weight += record.size + (_PROOF_BYTES if proof is not None else 0)
         if self._weight >= _GROUP_BYTES or len(self._rows) >= _GROUP_ROWS:
             self._flush()
 
@@ -266,13 +323,13 @@ class _Parquet:
 
 
 @contextmanager
-def _json_lines(out: _Counted) -> Iterator[_Writer]:
-    yield _JsonLines(out)
+def _json_lines(out: _Counted, *, proofs: bool) -> Iterator[_Writer]:
+    yield _JsonLines(out, proofs=proofs)
 
 
 @contextmanager
-def _parquet(out: _Counted) -> Iterator[_Writer]:
-    writer = _Parquet(out)
+def _parquet(out: _Counted, *, proofs: bool) -> Iterator[_Writer]:
+    writer = _Parquet(out, proofs=proofs)
     try:
         yield writer
         writer.end()

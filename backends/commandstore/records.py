@@ -1,7 +1,7 @@
 """Plain records over any backend: what the contract and the sync are both made from.
 
-Options and read-only, the one place where payloads are sealed and opened, and writes that say what became of each
-record.
+Options and read-only, and writes that say what became of each record and are recorded in the store's ledger, where it
+has one. ``sealing.py`` seals and opens.
 """
 
 from __future__ import annotations
@@ -10,15 +10,21 @@ import secrets
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import partial
 from typing import Any
 
-from commandstore import codec
 from commandstore.codec import Record
 from commandstore.command import CommandQuery
 from commandstore.contract import CREATED, Backend, Created, Exists, Key, Rejected, Row, Slice, Window
 from commandstore.crypto import Crypto
 from commandstore.drive import AsyncDrive, Drive
 from commandstore.errors import CommandStoreError, ConfigurationError, DecryptionError, ReadOnlyStore, StoreClosed
+from commandstore.ledger.entry import Kind
+from commandstore.ledger.journal import Journal
+from commandstore.ledger.leaves import Leaf, Op, stored_digest
+from commandstore.ledger.log import Ledger
+from commandstore.ledger.signing import Signer
+from commandstore.sealing import Sealing
 
 __all__ = ["Fate", "RecordCore", "StoreOptions"]
 
@@ -39,11 +45,16 @@ class StoreOptions:
         read_only: writes are refused.
         crypto: seals and opens payloads; None keeps them plain.
         attributes: whatever the application wants to keep beside its store; given back as it is.
+        on_undecryptable: ``"raise"``: a command that can't be decrypted is an error (in a list, one of ``corrupt``);
+            ``"keep"``: it is given as a :class:`~commandstore.SealedCommand`.
+        signer: signs the ledger's entries, in which whatever this store writes is recorded; None keeps no ledger.
     """
 
     read_only: bool = False
     crypto: Crypto | None = field(default=None, repr=False)
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    on_undecryptable: str = "raise"
+    signer: Signer | None = field(default=None, repr=False)
 
 
 class RecordCore:
@@ -53,21 +64,28 @@ class RecordCore:
         self.backend = backend
         self.drive = drive
         self.options = StoreOptions()
+        self.ledger: Ledger | None = None
+        self.sealing = Sealing(None, as_hex=False, drive=drive)
         self._open = False
 
     # Opening and closing
 
-    async def init(
-        self, *, read_only: bool, crypto: Crypto | None, attributes: Mapping[str, Any] | None, create: bool
-    ) -> None:
-        if crypto is not None and not isinstance(crypto, Crypto):
-            raise ConfigurationError("crypto must have cipher, encrypt, decrypt and digest (see commandstore.Crypto)")
+    async def init(self, options: StoreOptions, *, create: bool) -> None:
+        if options.crypto is not None and not isinstance(options.crypto, Crypto):
+            raise ConfigurationError("crypto must have prepare, seal, open and digest (see commandstore.Crypto)")
+        # Not by the protocol, which would ask for the key's id: a key that is far away is asked when it has to sign.
+        if options.signer is not None and not callable(getattr(options.signer, "sign", None)):
+            raise ConfigurationError("signer must have key_id, algorithm, sign and public_key (commandstore.Signer)")
+        if options.on_undecryptable not in {"raise", "keep"}:
+            raise ConfigurationError('on_undecryptable is "raise" or "keep"')
         if not self._open:
             if isinstance(self.drive, AsyncDrive):
                 self.drive.bind()
-            await self.backend.open(self.drive, create=create and not read_only)
+            await self.backend.open(self.drive, create=create and not options.read_only)
             self._open = True
-        self.options = StoreOptions(read_only, crypto, dict(attributes or {}))
+        self.options = options
+        self.sealing = Sealing(options.crypto, as_hex=self.backend.sealed_as_hex, drive=self.drive)
+        self.ledger = None if options.signer is None else Ledger(self.backend, self.drive, options.signer)
 
     async def close(self) -> None:
         if self._open:
@@ -89,95 +107,143 @@ class RecordCore:
         if self.options.read_only:
             raise ReadOnlyStore(f"{self.backend.location} was opened read-only; nothing was changed")
 
-    # Encryption: the one place where payloads are sealed and opened
-
-    def seal(self, record: Record) -> Record:
-        """A plain record as it is stored."""
-        crypto = self.options.crypto
-        if crypto is None:
-            return record
-        sealed = crypto.encrypt(record.data)
-        if self.backend.sealed_as_hex:
-            return record._replace(data=sealed.hex().encode("ascii"))
-        return record._replace(data=sealed, digest=crypto.digest(record.digest), cipher=crypto.cipher)
-
-    def unseal(self, record: Record) -> Record:
-        """A stored record, plain; its digest is that of the plain command.
-
-        Raises:
-            DecryptionError: names the command.
-        """
-        crypto, uuid = self.options.crypto, record.command_uuid
-        if crypto is None:
-            if record.cipher:
-                raise DecryptionError(
-                    f"command {uuid!a} is encrypted ({record.cipher}); open the store with its crypto service",
-                    command_uuid=uuid,
-                )
-            return record
-        try:
-            if self.backend.sealed_as_hex:
-                try:
-                    sealed = bytes.fromhex(record.data.decode("ascii"))
-                except ValueError as error:
-                    raise DecryptionError("the payload is not hex: plain data where cipher is expected") from error
-            elif record.cipher:
-                sealed = record.data
-            else:
-                raise DecryptionError("plain data where cipher is expected")  # noqa: TRY301 - named just below
-            data = crypto.decrypt(sealed)
-        except DecryptionError as error:
-            raise DecryptionError(f"command {uuid!a}: {error}", command_uuid=uuid) from error
-        return codec.plain_record(*record[:7], data, record.req_ctx)
-
-    def _unseal_row(self, row: Row) -> Row:
-        if row.record is None or (self.options.crypto is None and not row.record.cipher):
-            return row
-        try:
-            return row._replace(record=self.unseal(row.record))
-        except DecryptionError as error:
-            return row._replace(record=None, error=error)
-
-    def _unsealed(self, found: Slice) -> Slice:
-        return Slice([self._unseal_row(row) for row in found.rows], found.next_key)
-
     # Plain records, for replication and the methods below
 
     async def pages(self, query: CommandQuery, after: Key | None, limit: int, *, payload: bool = True) -> Slice:
         """As :meth:`Backend.page`, with plain records."""
         self.ready()
         found = await self.backend.page(query, after, limit, payload=payload)
-        return self._unsealed(found) if payload else found
+        return Slice(await self._opened(found.rows), found.next_key) if payload else found
 
     async def feed(self, query: CommandQuery, window: Window, after: Key | None, limit: int) -> Slice:
         """As :meth:`Backend.feed`, with plain records."""
         self.ready()
-        return self._unsealed(await self.backend.feed(query, window, after, limit))
+        found = await self.backend.feed(query, window, after, limit)
+        return Slice(await self._opened(found.rows), found.next_key)
 
     async def feed_again(self, keys: Sequence[Key]) -> list[Row | None]:
         """As :meth:`Backend.feed_again`, with plain records."""
         self.ready()
-        return [row and self._unseal_row(row) for row in await self.backend.feed_again(keys)]
+        rows = await self.backend.feed_again(keys)
+        there = iter(await self._opened([row for row in rows if row is not None]))
+        return [row and next(there) for row in rows]
 
     async def fetch(self, uuids: Sequence[str]) -> dict[str, Record | CommandStoreError]:
         """As :meth:`Backend.fetch`, with plain records, and errors in place of what can't be read."""
         self.ready()
-        plain: dict[str, Record | CommandStoreError] = {}
-        for uuid, found in (await self.backend.fetch(uuids)).items():
-            try:
-                plain[uuid] = self.unseal(found) if isinstance(found, Record) else found
-            except DecryptionError as error:
-                plain[uuid] = error
-        return plain
+        found = await self.backend.fetch(uuids)
+        records = [record for record in found.values() if isinstance(record, Record)]
+        opened = {r.command_uuid: plain for r, plain in zip(records, await self._open_all(records), strict=True)}
+        return {uuid: opened[uuid] if isinstance(record, Record) else record for uuid, record in found.items()}
 
-    async def write(self, records: Sequence[Record]) -> list[Fate | CommandStoreError]:
+    async def _opened(self, rows: list[Row]) -> list[Row]:
+        sealed = [row.record for row in rows if row.record is not None and (self.options.crypto or row.record.cipher)]
+        if not sealed:
+            return rows
+        opened = {id(r): plain for r, plain in zip(sealed, await self._open_all(sealed), strict=True)}
+        return [
+            row
+            if row.record is None or (plain := opened.get(id(row.record))) is None
+            else row._replace(record=plain)
+            if isinstance(plain, Record)
+            else row._replace(record=None, error=plain)
+            for row in rows
+        ]
+
+    async def _open_all(self, records: Sequence[Record]) -> list[Record | DecryptionError]:
+        opened = await self.sealing.open(records)
+        if self.options.on_undecryptable == "keep":
+            for record, plain in zip(records, opened, strict=True):
+                if isinstance(plain, DecryptionError):
+                    plain.stored = record
+        return opened
+
+    async def write(
+        self, records: Sequence[Record], *, journal: Journal | None = None, kind: Kind = "create"
+    ) -> list[Fate | CommandStoreError]:
         """Insert plain records, which may repeat a uuid; what became of each, aligned.
+
+        Args:
+            records: the records.
+            journal: notes what was written, for the caller to record it in the ledger; without one, and with a
+                ledger, it is recorded here.
+            kind: as what it is recorded here; for a repair, what the ledger knows already is not recorded again.
 
         Raises:
             CommandStoreError: ``fates`` has what is known, as this method would have returned it.
         """
         self.writable()
-        return await self._settle(records, self._insert)
+        own = self.journal(careful=kind == "repair") if journal is None else None
+        if own is None:
+            return await self._settle(records, partial(self._insert, journal))
+        await self.ready_to_record()
+        try:
+            fates = await self._settle(records, partial(self._insert, own))
+        except CommandStoreError as stop:
+            try:
+                await own.record(kind)
+            except CommandStoreError as error:
+                stop.add_note(f"what was written before that could not be recorded in the ledger: {error}")
+            raise
+        await own.record(kind)
+        return fates
+
+    def journal(self, *, careful: bool = False) -> Journal | None:
+        """Where a writer of many batches notes what it wrote, to record it in few entries; None without a ledger.
+
+        Args:
+            careful: see :class:`Journal`.
+        """
+        if self.ledger is None:
+            return None
+        return Journal(self.ledger, fresh=not self.sealing.digests_are_of_ciphers, careful=careful)
+
+    async def replace_recorded(self, plain: Record, *, kind: Kind = "update") -> bool:
+        """Put a plain record in the place of the one with its uuid; False when there is none.
+
+        With a ledger, it is recorded before it is done: a kill in between leaves a signed word of what was about to
+        happen, which an audit tells from tampering; the other way round it could not.
+
+        Raises:
+            DecryptionError: its key was destroyed.
+        """
+        self.writable()
+        [sealed] = await self.sealing.seal([plain])
+        if isinstance(sealed, DecryptionError):
+            raise sealed
+        if self.ledger is not None:
+            uuid = sealed.command_uuid
+            if uuid not in await self.backend.probe([uuid]):
+                return False
+            await self.ledger.append(kind, [Leaf(Op.UPDATE, uuid, stored_digest(sealed), sealed.created_at)])
+        return await self.backend.replace(sealed, secrets.token_hex(8))
+
+    async def remove_recorded(self, uuid: str, *, kind: Kind = "delete") -> bool:
+        """Remove the record of this uuid; False when there is none. Recorded as ``replace_recorded`` is."""
+        self.writable()
+        if self.ledger is not None:
+            found = (await self.backend.fetch([uuid])).get(uuid)
+            if found is None:
+                return False
+            digest, at = (stored_digest(found), found.created_at) if isinstance(found, Record) else (bytes(32), 0)
+            await self.ledger.append(kind, [Leaf(Op.DELETE, uuid, digest, at)])
+        return await self.backend.remove(uuid)
+
+    async def ready_to_record(self) -> None:
+        """To be called once before what is written is noted in a journal.
+
+        Raise where the store keeps a ledger and was opened without a signer.
+
+        Raises:
+            ConfigurationError: what would be written could not be recorded; nothing was changed.
+        """
+        if self.ledger is not None:
+            await self.ledger.begin()
+        elif await Ledger(self.backend, self.drive).begun():
+            raise ConfigurationError(
+                f"{self.backend.location} keeps a ledger of what is written to it, so open it with the key that signs "
+                "its entries (signer=, --signing-key); nothing was changed"
+            )
 
     async def compare(self, records: Sequence[Record]) -> list[Fate | CommandStoreError]:
         """What :meth:`write` would answer, without writing."""
@@ -229,22 +295,46 @@ class RecordCore:
             if fates[index] is Fate.CREATED and before != index:
                 fates[index] = Fate.DUPLICATE if records[before].digest == record.digest else Fate.CONFLICTING
 
-    async def _insert(self, plain: list[Record]) -> list[Fate | CommandStoreError | None]:
-        sealed = plain if self.options.crypto is None else [self.seal(record) for record in plain]
+    async def _insert(self, journal: Journal | None, plain: list[Record]) -> list[Fate | CommandStoreError | None]:
+        if self.options.crypto is None:
+            return await self._inserted(journal, plain, plain)
+        sealed = await self.sealing.seal(plain)
+        good = [index for index, record in enumerate(sealed) if isinstance(record, Record)]
+        fates: list[Fate | CommandStoreError | None] = [r if isinstance(r, DecryptionError) else None for r in sealed]
+        if not good:
+            return fates
+        stored = [record for record in sealed if isinstance(record, Record)]
+        try:
+            found = await self._inserted(journal, [plain[index] for index in good], stored)
+        except CommandStoreError as error:
+            for index, fate in zip(good, error.fates, strict=True):
+                fates[index] = fate
+            error.fates = fates
+            raise
+        for index, fate in zip(good, found, strict=True):
+            fates[index] = fate
+        return fates
+
+    async def _inserted(
+        self, journal: Journal | None, plain: list[Record], sealed: list[Record]
+    ) -> list[Fate | CommandStoreError | None]:
+        since = journal.since if journal is not None else 0
         try:
             outcomes: Sequence[Any] = await self.backend.insert(sealed, secrets.token_hex(8))
         except CommandStoreError as error:
-            error.fates = await self._fates(plain, sealed, error.outcomes or [None] * len(plain))
+            error.fates = fates = await self._fates(plain, sealed, error.outcomes or [None] * len(plain))
+            _note(journal, since, sealed, fates)
             raise
-        return await self._fates(plain, sealed, outcomes)
+        fates = await self._fates(plain, sealed, outcomes)
+        _note(journal, since, sealed, fates)
+        return fates
 
     async def _fates(
         self, plain: list[Record], sealed: list[Record], outcomes: Sequence[Any]
     ) -> list[Fate | CommandStoreError | None]:
         fates: list[Fate | CommandStoreError | None] = []
         there: dict[str, Record | CommandStoreError] = {}
-        if self.backend.sealed_as_hex and self.options.crypto is not None:
-            # Such a store's digests are over the cipher, and no two ciphers of one payload are alike.
+        if self.sealing.digests_are_of_ciphers:
             there = await self.fetch(
                 [r.command_uuid for r, o in zip(plain, outcomes, strict=True) if isinstance(o, Exists)]
             )
@@ -267,18 +357,31 @@ class RecordCore:
 
     async def _compare(self, plain: list[Record]) -> list[Fate | CommandStoreError | None]:
         uuids = [record.command_uuid for record in plain]
-        if self.backend.sealed_as_hex and self.options.crypto is not None:
+        if self.sealing.digests_are_of_ciphers:
             found = await self.fetch(uuids)
             digests = {u: r.digest if isinstance(r, Record) else b"" for u, r in found.items()}
-            wanted = [record.digest for record in plain]
         else:
             digests = await self.backend.probe(uuids)
-            crypto = self.options.crypto
-            wanted = [crypto.digest(r.digest) if crypto else r.digest for r in plain]
-        return [
-            Fate.CREATED if uuid not in digests else Fate.DUPLICATE if digests[uuid] == digest else Fate.CONFLICTING
-            for uuid, digest in zip(uuids, wanted, strict=True)
-        ]
+        # Of what is there alone, so that a comparison makes no key for a tenant that has none.
+        there = [record for record in plain if record.command_uuid in digests]
+        wanted = {r.command_uuid: digest for r, digest in zip(there, await self.sealing.keyed(there), strict=True)}
+        return [_compared(digests.get(uuid), wanted.get(uuid)) for uuid in uuids]
+
+
+def _compared(digest: bytes | None, wanted: bytes | DecryptionError | None) -> Fate | CommandStoreError:
+    if digest is None or wanted is None:
+        return Fate.CREATED
+    if isinstance(wanted, DecryptionError):
+        return wanted
+    return Fate.DUPLICATE if digest == wanted else Fate.CONFLICTING
+
+
+def _note(
+    journal: Journal | None, since: int, sealed: Sequence[Record], fates: Sequence[Fate | CommandStoreError | None]
+) -> None:
+    if journal is not None:
+        journal.created((record for record, fate in zip(sealed, fates, strict=True) if fate is Fate.CREATED), since)
+        journal.found(record for record, fate in zip(sealed, fates, strict=True) if fate is Fate.DUPLICATE)
 
 
 def _chunks(indexes: Iterable[int], records: Sequence[Record], backend: Backend) -> Iterator[list[int]]:

@@ -13,6 +13,7 @@ from typing import Any
 from commandstore.contract import Backend
 from commandstore.crypto import Crypto
 from commandstore.errors import ConfigurationError, MissingDependency
+from commandstore.ledger.signing import Signer
 from commandstore.store import AsyncCommandStore, CommandStore
 from commandstore.url import StoreUrl, redact
 
@@ -70,6 +71,8 @@ def open_store(
     crypto: Crypto | None = None,
     attributes: Mapping[str, Any] | None = None,
     create: bool = False,
+    on_undecryptable: str = "raise",
+    signer: Signer | None = None,
 ) -> CommandStore:
     """Open a store by URL; use it in ``with``, or close it.
 
@@ -79,6 +82,8 @@ def open_store(
         crypto: seals and opens payloads.
         attributes: kept, and given back by ``store.options``.
         create: make the table (bucket, file) where there is none.
+        on_undecryptable: ``"raise"`` or ``"keep"``; see :meth:`CommandStore.init`.
+        signer: signs the entries of the store's ledger; see :meth:`CommandStore.init`.
 
     Raises:
         ConfigurationError: the URL can't be right.
@@ -86,7 +91,14 @@ def open_store(
         StoreNotFound: there is no such store, and ``create`` is False.
     """
     store = CommandStore(backend_from_url(url))
-    store.init(read_only=read_only, crypto=crypto, attributes=attributes, create=create)
+    store.init(
+        read_only=read_only,
+        crypto=crypto,
+        attributes=attributes,
+        create=create,
+        on_undecryptable=on_undecryptable,
+        signer=signer,
+    )
     return store
 
 
@@ -97,8 +109,17 @@ async def open_async_store(
     crypto: Crypto | None = None,
     attributes: Mapping[str, Any] | None = None,
     create: bool = False,
+    on_undecryptable: str = "raise",
+    signer: Signer | None = None,
 ) -> AsyncCommandStore:
     """Open a store for asyncio by URL; as :func:`open_store`. Use it in ``async with``, in this event loop only."""
     store = AsyncCommandStore(backend_from_url(url))
-    await store.init(read_only=read_only, crypto=crypto, attributes=attributes, create=create)
+    await store.init(
+        read_only=read_only,
+        crypto=crypto,
+        attributes=attributes,
+        create=create,
+        on_undecryptable=on_undecryptable,
+        signer=signer,
+    )
     return store

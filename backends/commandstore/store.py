@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self, Unpack
 
-from commandstore import codec
 from commandstore.command import BatchResult, Command, CommandQuery, Page, StoreInfo
-from commandstore.contract import Backend, Key, Slice
-from commandstore.core import PAGE, Filters, StoreCore, StoreOptions, askable, is_int
+from commandstore.contract import Backend, Key
+from commandstore.core import PAGE, Filters, StoreCore, StoreOptions, askable, is_int, readable
 from commandstore.crypto import Crypto
 from commandstore.drive import AsyncDrive, BlockingDrive, Drive, run
-from commandstore.errors import CommandStoreError, CorruptRecord, InvalidQuery
+from commandstore.errors import CommandStoreError, InvalidQuery
+from commandstore.ledger.signing import Signer
 
 __all__ = ["AsyncCommandStore", "CommandStore"]
 
@@ -55,6 +55,8 @@ class CommandStore(_Facade):
         crypto: Crypto | None = None,
         attributes: Mapping[str, Any] | None = None,
         create: bool = True,
+        on_undecryptable: str = "raise",
+        signer: Signer | None = None,
     ) -> None:
         """Connect. On an open store, only the options change.
 
@@ -63,11 +65,17 @@ class CommandStore(_Facade):
             crypto: seals and opens payloads.
             attributes: kept, and given back by ``options``.
             create: make the table (bucket, file) where there is none.
+            on_undecryptable: what becomes of a command whose payload can't be decrypted: ``"raise"``, or ``"keep"``,
+                which gives it as a :class:`~commandstore.SealedCommand`.
+            signer: record whatever is written in the store's ledger, signed by this. A command is recorded after it
+                was created, and before it is updated or deleted.
 
         Raises:
             StoreNotFound: there is none, and it was not to be created.
+            ConfigurationError: an option that can't be.
         """
-        run(self.core.init(read_only=read_only, crypto=crypto, attributes=attributes, create=create))
+        options = StoreOptions(read_only, crypto, dict(attributes or {}), on_undecryptable, signer)
+        run(self.core.init(options, create=create))
 
     def create(self, command: Command) -> None:
         """Store a new command. Atomic; visible to every ``get`` from then on.
@@ -169,7 +177,7 @@ class CommandStore(_Facade):
         key: Key | None = None
         while askable(query):
             found = run(self.core.pages(query, key, size))
-            yield from _readable(found, on_corrupt)
+            yield from readable(found, on_corrupt)
             if (key := found.next_key) is None:
                 return
 
@@ -260,9 +268,12 @@ class AsyncCommandStore(_Facade):
         crypto: Crypto | None = None,
         attributes: Mapping[str, Any] | None = None,
         create: bool = True,
+        on_undecryptable: str = "raise",
+        signer: Signer | None = None,
     ) -> None:
         """See :meth:`CommandStore.init`."""
-        await self.core.init(read_only=read_only, crypto=crypto, attributes=attributes, create=create)
+        options = StoreOptions(read_only, crypto, dict(attributes or {}), on_undecryptable, signer)
+        await self.core.init(options, create=create)
 
     async def create(self, command: Command) -> None:
         """See :meth:`CommandStore.create`."""
@@ -314,7 +325,7 @@ class AsyncCommandStore(_Facade):
         key: Key | None = None
         while askable(query):
             found = await self.core.pages(query, key, size)
-            for command in _readable(found, on_corrupt):
+            for command in readable(found, on_corrupt):
                 yield command
             if (key := found.next_key) is None:
                 return
@@ -364,13 +375,3 @@ def _page_size(size: int) -> int:
     if not is_int(size) or size < 1:
         raise InvalidQuery("page_size must be at least 1")
     return size
-
-
-def _readable(found: Slice, on_corrupt: Callable[[CommandStoreError], None] | None) -> Iterator[Command]:
-    for row in found.rows:
-        if row.record is not None:
-            yield codec.decode(row.record)
-        elif on_corrupt is None:
-            raise row.error or CorruptRecord("a record that can't be read")
-        else:
-            on_corrupt(row.error or CorruptRecord("a record that can't be read"))

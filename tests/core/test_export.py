@@ -28,6 +28,9 @@ from commandstore import (
 )
 from commandstore.command import INT64_MAX, INT64_MIN
 from commandstore.contract import Row, Slice
+from commandstore.ledger import Ed25519Signer, Entry, Leaf, Op
+from commandstore.ledger.leaves import hashes_of
+from commandstore.ledger.merkle import root_from_path
 from commandstore.memory import MemoryBackend
 
 FORMATS = ["jsonl", "parquet"]
@@ -256,6 +259,57 @@ def test_a_missing_pyarrow_is_told_with_its_pip_line(tmp_path):
     said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout  # noqa: S603
     assert said == "parquet needs the pyarrow package: pip install 'commandstore[parquet]'\n"
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def recorded():
+    with CommandStore(MemoryBackend()) as store:
+        store.init(signer=Ed25519Signer.generate())
+        store.create_many(ODD)
+        store.update(ODD[2].model_copy(update={"domain": "other"}))
+        yield store
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_with_proofs_each_row_says_where_the_ledger_has_it(recorded, tmp_path, kind):
+    path = tmp_path / "out"
+    report = export_commands(recorded, path, format=kind, proofs=True)
+    assert report == ExportReport(len(ODD), path.stat().st_size, 0, 0)
+    assert report.to_dict()["unproven"] == 0
+    entries = {e.sequence: e for e in map(Entry.from_json, (tmp_path / "out.ledger.jsonl").read_bytes().splitlines())}
+    assert set(entries) == {1, 2}
+    found = rows(path, kind)
+    assert list(found[0])[11:] == ["ledger_entry", "ledger_op", "ledger_index", "ledger_path", "ledger_digest"]
+    for row in found:
+        entry = entries[row["ledger_entry"]]
+        digest, nodes = row["ledger_digest"], row["ledger_path"]
+        if kind == "jsonl":
+            digest, nodes = bytes.fromhex(digest), [bytes.fromhex(node) for node in nodes]
+        assert digest == row["digest"]
+        [leaf] = hashes_of([Leaf(Op[row["ledger_op"].upper()], row["command_uuid"], digest, 0)])
+        assert root_from_path(leaf, row["ledger_index"], entry.count, nodes).hex() == entry.root
+    assert [row["ledger_op"] for row in found].count("update") == 1
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_row_that_the_ledger_does_not_know_has_nulls(recorded, tmp_path, kind):
+    recorded.core.backend._records["new"] = (codec.encode(Command("new", 7)), "")
+    recorded.core.backend._order = None
+    report = export_commands(recorded, tmp_path / "out", format=kind, proofs=True)
+    assert (report.commands, report.unproven) == (len(ODD) + 1, 1)
+    [row] = [row for row in rows(tmp_path / "out", kind) if row["command_uuid"] == "new"]
+    assert list(row.values())[11:] == [None] * 5
+
+
+def test_proofs_come_in_two_files_or_in_none(recorded, tmp_path):
+    with pytest.raises(ConfigurationError, match="need a file with a name"):
+        export_commands(recorded, io.BytesIO(), proofs=True)
+    (tmp_path / "out.ledger.jsonl").write_text("mine")
+    with pytest.raises(ConfigurationError, match="is there already"):
+        export_commands(recorded, tmp_path / "out", proofs=True)
+    assert [(one.name, one.read_text()) for one in tmp_path.iterdir()] == [("out.ledger.jsonl", "mine")]
+    export_commands(recorded, tmp_path / "out", proofs=True, force=True)
+    assert (tmp_path / "out.ledger.jsonl").read_text() != "mine"
 
 
 @pytest.mark.parametrize("kind", FORMATS)

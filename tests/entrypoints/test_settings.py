@@ -37,6 +37,16 @@ def test_two_are_enough() -> None:
     settings = read_settings()
     assert settings.destination == "dynamodb://commands"
     assert (settings.batch_size, settings.skip_on_error, settings.lease_seconds) == (None, False, 300.0)
+    assert (settings.ledger_key, settings.source_keys_secret, settings.destination_keys_secret) == (None, None, None)
+
+
+def test_keys_are_named_by_the_environment(environment) -> None:
+    environment.setenv("COMMANDSTORE_LEDGER_KEY", "alias/ledger")
+    environment.setenv("COMMANDSTORE_SOURCE_KEYS_SECRET", "source-keys")
+    environment.setenv("COMMANDSTORE_DESTINATION_KEYS_SECRET", "")
+    settings = read_settings()
+    assert (settings.ledger_key, settings.source_keys_secret) == ("alias/ledger", "source-keys")
+    assert settings.destination_keys_secret is None
 
 
 def test_an_empty_variable_is_none(environment) -> None:

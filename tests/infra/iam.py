@@ -23,7 +23,7 @@ class Call(NamedTuple):
         service: by the SDK's name: ``dynamodb``.
         operation: by the SDK's name: ``PutItem``.
         resource: of which kind: ``table``, ``index/by_time``, ``bucket``, or the first piece of a key within the store
-            (``inbox/``, ``manifest.json``).
+            (``inbox/``, ``manifest.json``). Of a key in KMS or a secret what it was asked for by, if at all.
         how: what else decides about the action: the word a PartiQL statement begins with, ``if-match``.
     """
 
@@ -73,9 +73,13 @@ _ACTIONS: dict[tuple[str, str, str], tuple[str, ...]] = {
     # A SecureString: SSM asks KMS in the caller's name. The account's own key (alias/aws/ssm) allows it by its policy.
     ("ssm", "GetParameter", ""): ("ssm:GetParameter",),
     ("kms", "Decrypt", ""): ("kms:Decrypt",),
+    ("kms", "GenerateDataKey", ""): ("kms:GenerateDataKey",),
+    ("kms", "GetPublicKey", ""): ("kms:GetPublicKey",),
+    ("kms", "Sign", ""): ("kms:Sign",),
 }
 _OF_THE_BUCKET = {"s3:CreateBucket", "s3:GetBucketObjectLockConfiguration", "s3:ListBucket"}
 _SERVICES = {"secrets-manager": "secretsmanager"}
+_NAMED_BY = {"kms": "KeyId", "secretsmanager": "SecretId"}
 
 _REGISTERS = {
     "dynamodb": {"dynamodb:DescribeTable", "dynamodb:GetItem", "dynamodb:PutItem"},
@@ -113,6 +117,18 @@ NEEDED: dict[str, dict[str, set[str]]] = {
 """By role and kind of store. ``sync`` is a sync alone: a function that may also verify needs both."""
 
 
+_WRITER = {"ledger": {"kms:GetPublicKey", "kms:Sign"}, "payload": {"kms:Decrypt", "kms:GenerateDataKey"}}
+_NEITHER: dict[str, set[str]] = {"ledger": set(), "payload": set()}
+KEYS: dict[str, dict[str, set[str]]] = {
+    "sync": _WRITER,
+    "verify": {"ledger": set(), "payload": {"kms:Decrypt"}},
+    "plan": _NEITHER,
+    "copy_range": _WRITER,
+    "finish": _NEITHER,
+}
+"""By role, what it needs on the key that signs the ledger, and on the one under which payloads are sealed."""
+
+
 _TOGETHER = {"backfill": ("plan", "copy_range", "finish"), "function": ("sync", "verify")}
 
 
@@ -126,6 +142,16 @@ def needed_actions(store: str, *, role: str) -> frozenset[str]:
     """
     roles = _TOGETHER.get(role, (role,))
     return frozenset(action for one in roles for action in NEEDED[one][store])
+
+
+def needed_keys(key: str, *, role: str) -> frozenset[str]:
+    """What a role must be allowed to do with a key in KMS, and nothing else.
+
+    Args:
+        key: ``ledger`` or ``payload``.
+        role: as in :func:`needed_actions`, but for ``init``.
+    """
+    return frozenset(action for one in _TOGETHER.get(role, (role,)) for action in KEYS[one][key])
 
 
 class Recorder:
@@ -143,6 +169,8 @@ class Recorder:
         elif service == "s3":
             resource, how = _object_of(request.url), "if-match" if "If-Match" in request.headers else ""
             how = how if operation == "PutObject" else ""
+        elif service in _NAMED_BY:
+            resource = str(_json(request.body).get(_NAMED_BY[service], ""))
         self.calls.add(Call(service, operation, resource, how))
 
 

@@ -178,6 +178,13 @@ def resources(shown: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return dict(below((shown.get("planned_values") or shown["values"])["root_module"]))
 
 
+def actions_on(plan: dict[str, dict[str, Any]], function: str, arn: str) -> set[str]:
+    """What a function of `aws-sync` may do with what has this ARN, of which Terraform knows when it plans."""
+    document = plan[f'data.aws_iam_policy_document.function["{function}"]']
+    about = [statement for statement in document["statement"] if arn in statement["resources"]]
+    return {action for statement in about for action in statement["actions"]}
+
+
 def empty_package(place: Path) -> str:
     """A zip for the functions. What is in it is no matter, as no test runs it."""
     path = place / "package.zip"

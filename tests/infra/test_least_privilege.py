@@ -22,7 +22,10 @@ from commandstore import (
     sync_async_command_store,
     sync_command_store,
 )
+from commandstore.aws.kms import KmsKeys
+from commandstore.crypto import EnvelopeCrypto
 from commandstore.dynamodb.table import definition
+from commandstore.entrypoints.keys import LateSigner
 from commandstore.replication import copy_range, finish_backfill, plan_backfill
 from commandstore.replication.verify import verify_async_command_stores, verify_command_stores
 from commandstore.s3 import compaction
@@ -36,6 +39,7 @@ from infra.iam import (
     allowed_by,
     differences,
     needed_actions,
+    needed_keys,
     needs_of,
     recording,
 )
@@ -52,11 +56,32 @@ def commands(first: int, count: int, size: int = 10) -> list[Command]:
     ]
 
 
+class Keys(NamedTuple):
+    """Two keys in KMS: the ledger's and the payloads', and what the digests' is wrapped in."""
+
+    ledger: str
+    payload: str
+    digest: bytes
+
+
+@pytest.fixture
+def keys(moto_server, monkeypatch) -> Keys:
+    """On moto: ministack comes without what its KMS needs for signing."""
+    arguments = moto_server.client_arguments
+    monkeypatch.setenv("AWS_ENDPOINT_URL_KMS", moto_server.endpoint)
+    monkeypatch.setenv("AWS_REGION", arguments["region_name"])
+    with closing(boto3.client("kms", **arguments)) as client:
+        ledger = client.create_key(KeySpec="ECC_NIST_P256", KeyUsage="SIGN_VERIFY")["KeyMetadata"]["Arn"]
+        payload = client.create_key()["KeyMetadata"]["Arn"]
+        return Keys(ledger, payload, KmsKeys.new_digest_key(payload, client=client))
+
+
 class Work:
     """A SQLite source, a destination that was made before, and what roles do with the two."""
 
     def __init__(self, kind: str, path: Path, url: str) -> None:
         self.kind, self.path, self.url = kind, path, url
+        self.keys: Keys | None = None
         self.source_url = f"sqlite:///{path}"
         open_store(self.source_url, create=True).close()
         with open_store(url, create=True):
@@ -67,19 +92,28 @@ class Work:
             for batch in batches:
                 store.create_many(batch)
 
+    def destination(self) -> CommandStore:
+        """The destination; with keys, one that keeps a ledger and whose payloads are encrypted."""
+        if self.keys is None:
+            return open_store(self.url)
+        crypto = EnvelopeCrypto(KmsKeys(self.keys.payload, digest_key=self.keys.digest))
+        return open_store(self.url, crypto=crypto, signer=LateSigner(self.keys.ledger))
+
+    def needed(self, role: str) -> frozenset[str]:
+        """What a role must be allowed to do in this destination and with its keys."""
+        store = needed_actions(self.kind, role=role)
+        return store if self.keys is None else store.union(*(needed_keys(k, role=role) for k in ("ledger", "payload")))
+
     def by_another(self, batch: list[Command]) -> None:
         """What an application writes into the destination, one by one."""
-        with open_store(self.url) as store:
+        with self.destination() as store:
             for command in batch:
                 store.create(command)
 
     def record(self, *steps: Callable[[CommandStore, CommandStore], object]) -> Recorder:
         with recording(f"{PREFIX}/") as recorder:
             for step in steps:
-                with (
-                    open_store(self.source_url, read_only=True) as source,
-                    open_store(self.url, create=False) as destination,
-                ):
+                with open_store(self.source_url, read_only=True) as source, self.destination() as destination:
                     step(source, destination)
         return recorder
 
@@ -172,15 +206,26 @@ def everything_a_sync_meets(work: Work) -> set[Call]:
     return calls
 
 
-def test_a_sync_needs_these_actions_and_no_others(work) -> None:
+def test_a_sync_needs_these_actions_and_no_others(work, keys) -> None:
+    """Also where it keeps a ledger, whose entries and leaves are registers like the others, and seals payloads."""
+    work.keys = keys
     calls = everything_a_sync_meets(work)
-    assert actions_of(calls) == needed_actions(work.kind, role="sync")
+    assert actions_of(calls) == work.needed("sync")
+    assert keys_used(calls, "Sign") == keys_used(calls, "GetPublicKey") == {keys.ledger.rpartition("/")[2]}
+    # The digests' key says in itself what wrapped it.
+    assert keys_used(calls, "GenerateDataKey") | keys_used(calls, "Decrypt") == {keys.payload.rpartition("/")[2], ""}
 
 
-def test_a_verification_needs_these_actions_and_no_others(work) -> None:
+def keys_used(calls: set[Call], operation: str) -> set[str]:
+    """Their ids, which moto gives back in place of a whole ARN."""
+    return {c.resource.rpartition("/")[2] for c in calls if (c.service, c.operation) == ("kms", operation)}
+
+
+def test_a_verification_needs_these_actions_and_no_others(work, keys) -> None:
+    work.keys = keys
     work.add([*commands(0, 60), Command("long-1", 1_700_000_000_000_001_000, data_bytes=LONG)])
     work.record(synced)
-    with open_store(work.url) as destination:
+    with work.destination() as destination:
         destination.delete("c00003")
         destination.update(Command("c00004", 9, data_bytes=b"other"))
         destination.update(Command("long-1", 9, data_bytes=LONG[:-1]))
@@ -189,17 +234,18 @@ def test_a_verification_needs_these_actions_and_no_others(work) -> None:
     recorder = work.record(
         verified, lambda source, destination: verify_command_stores(source, destination, tenant_uuid="t1")
     )
-    report = verify_command_stores(*(stores := (open_store(work.source_url, read_only=True), open_store(work.url))))
+    report = verify_command_stores(*(stores := (open_store(work.source_url, read_only=True), work.destination())))
     for store in stores:
         store.close()
     assert (report.missing, report.altered, report.extra) == (1, 2, 1)
-    assert actions_of(recorder.calls) == needed_actions(work.kind, role="verify")
+    assert actions_of(recorder.calls) == work.needed("verify")
     if work.kind == "dynamodb":
         queried = {need.resource for need in needs_of(recorder.calls) if need.action == "dynamodb:Query"}
         assert queried == {"index/by_time", "index/by_tenant"}
 
 
-def test_the_steps_of_a_backfill_need_these_actions_and_no_others(work) -> None:
+def test_the_steps_of_a_backfill_need_these_actions_and_no_others(work, keys) -> None:
+    work.keys = keys
     work.add(commands(0, 70), [Command("long-1", 1_700_000_000_000_001_000, data_bytes=LONG)])
     work.by_another([*commands(0, 8), *commands(30, 3, size=5), Command("app", 3)])
     planned = []
@@ -216,13 +262,15 @@ def test_the_steps_of_a_backfill_need_these_actions_and_no_others(work) -> None:
 
     for role, step in (("plan", plan), ("copy_range", copy), ("finish", finish)):
         # Twice: it may be run again.
-        assert actions_of(work.record(step, step).calls) <= needed_actions(work.kind, role=role)
+        assert actions_of(work.record(step, step).calls) <= work.needed(role)
         if role != "copy_range":  # which meets less here than a sync may; it writes by the same code
-            assert actions_of(work.record(step).calls) == needed_actions(work.kind, role=role)
+            assert actions_of(work.record(step).calls) == work.needed(role)
 
 
 def test_what_a_sync_removes_from_a_bucket_is_what_the_manifest_has_taken_over(work) -> None:
-    needs = needs_of(everything_a_sync_meets(work))
+    calls = everything_a_sync_meets(work)
+    assert actions_of(calls) == work.needed("sync")  # without keys, none of theirs
+    needs = needs_of(calls)
     if work.kind == "s3":
         assert {need.resource for need in needs if need.action == "s3:DeleteObject"} == {"inbox/"}
     assert {need.resource for need in needs if need.action == "dynamodb:PartiQLInsert"} <= {"table"}

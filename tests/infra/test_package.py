@@ -99,6 +99,7 @@ def test_binaries_are_for_the_processor(package):
     assert set(machines.values()) == {MACHINES[arch]}
     distributions = {name.partition("/")[0] for name in machines}
     assert {"pydantic_core", "orjson", "sqlalchemy", "psycopg_binary", "psycopg_binary.libs"} <= distributions
+    assert {"cryptography", "_cffi_backend"} <= {name.partition(".")[0] for name in distributions}
 
 
 def test_same_versions_make_the_same_bytes(package, tmp_path):
@@ -156,6 +157,17 @@ def test_zip_opens_the_stores_of_a_sync(task_root):
     assert path == str(task_root / "commandstore" / "__init__.py")
     assert {"postgresql", "dynamodb", "s3", "sqlite"} <= set(known)
     assert [module.split(".")[1] for module in modules] == ["sql", "dynamodb", "s3"]
+
+
+def test_zip_seals_and_signs(task_root):
+    sealed, key_id = imported(
+        task_root,
+        "from commandstore.crypto import CryptoService; from commandstore.ledger.signing import Ed25519Signer; "
+        "import commandstore.entrypoints.keys; crypto = CryptoService(bytes(32)); signer = Ed25519Signer.generate(); "
+        "print(json.dumps([crypto.decrypt(crypto.encrypt(b'x')).decode(), signer.key_id]))",
+    )
+
+    assert (sealed, len(key_id)) == ("x", 16)
 
 
 def test_every_module_has_bytecode_that_no_file_time_outdates(task_root):

@@ -15,12 +15,13 @@ from commandstore import errors
 from commandstore.dynamodb import table
 from commandstore.entrypoints.settings import PREFIX, PlanEvent, RangeEvent, SyncEvent, SyncSettings, read_event
 from infra import serverless_rig as rig
-from infra.iam import needed_actions
+from infra.iam import needed_actions, needed_keys
 
 
 def _of_store(role: str) -> frozenset[str]:
-    """What recorded work of the role needs in either kind of destination."""
-    return needed_actions("dynamodb", role=role) | needed_actions("s3", role=role)
+    """What recorded work of the role needs in either kind of destination, with a ledger and encrypted payloads."""
+    stores = needed_actions("dynamodb", role=role) | needed_actions("s3", role=role)
+    return stores | needed_keys("ledger", role=role) | needed_keys("payload", role=role)
 
 
 LOGS = {"logs:CreateLogStream", "logs:PutLogEvents"}
@@ -135,6 +136,20 @@ def test_variables_are_settings(whole: dict[str, Any]) -> None:
         named = set(made["Properties"]["Environment"]["Variables"])
         assert named <= known | {"POWERTOOLS_SERVICE_NAME", "POWERTOOLS_LOG_LEVEL"}
         assert {"COMMANDSTORE_SOURCE_SECRET", "COMMANDSTORE_SOURCE_PARAMETER", "COMMANDSTORE_DESTINATION"} <= named
+
+
+def test_a_ledger_and_keys_are_left_out_when_they_are_not_given(whole: dict[str, Any]) -> None:
+    absent = {"Ref": "AWS::NoValue"}
+    for made in _functions(whole):
+        variables = made["Properties"]["Environment"]["Variables"]
+        for name, condition, parameter in (
+            ("COMMANDSTORE_LEDGER_KEY", "HasLedgerKey", "LedgerKeyArn"),
+            ("COMMANDSTORE_SOURCE_KEYS_SECRET", "HasSourceKeys", "SourceKeysSecretArn"),
+            ("COMMANDSTORE_DESTINATION_KEYS_SECRET", "HasDestinationKeys", "DestinationKeysSecretArn"),
+        ):
+            assert variables[name] == {"Fn::If": [condition, {"Ref": parameter}, absent]}
+            assert whole["Conditions"][condition] == {"Fn::Not": [{"Fn::Equals": [{"Ref": parameter}, ""]}]}
+            assert whole["Parameters"][parameter]["Default"] == ""
 
 
 def test_a_password_is_in_no_variable(whole: dict[str, Any]) -> None:

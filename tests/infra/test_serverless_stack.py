@@ -20,12 +20,13 @@ from infra import serverless_rig as rig
 from infra.serverless_rig import Cloud
 
 SECRET = "arn:aws:secretsmanager:us-east-1:000000000000:secret:source-AbCdEf"
+LEDGER_KEY = "arn:aws:kms:us-east-1:000000000000:key/00000000-0000-4000-8000-000000000000"
 
 
 @pytest.fixture(scope="module")
 def packaged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("serverless") / "service"
-    return rig.or_skip(lambda: rig.package(directory, "test", {"sourceSecretArn": SECRET}))
+    return rig.or_skip(lambda: rig.package(directory, "test", {"sourceSecretArn": SECRET, "ledgerKeyArn": LEDGER_KEY}))
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +68,10 @@ def test_functions_start_with_what_the_stack_says(cloud: Cloud, outputs: dict[st
     said = json.loads(answer["Payload"].read())
     assert said["event"] == {}
     # Of the two places for the source, the one that was given.
-    assert {"COMMANDSTORE_SOURCE_SECRET", "COMMANDSTORE_DESTINATION"} <= set(said["settings"])
-    assert "COMMANDSTORE_SOURCE_PARAMETER" not in said["settings"]
+    given = {"COMMANDSTORE_SOURCE_SECRET", "COMMANDSTORE_DESTINATION", "COMMANDSTORE_LEDGER_KEY"}
+    assert given <= set(said["settings"])
+    left_out = {"SOURCE_PARAMETER", "SOURCE_KEYS_SECRET", "DESTINATION_KEYS_SECRET"}
+    assert not {f"COMMANDSTORE_{name}" for name in left_out} & set(said["settings"])
     assert outputs["DestinationUrl"] == "dynamodb://commandstore-test?region=us-east-1"
 
 
@@ -117,6 +120,7 @@ def test_the_stacks_bucket_is_a_store(cloud: Cloud, tmp_path: Path, url_of: Call
         ("SourceSecretArn", "my-secret"),
         ("SyncRate", "5 minutes"),
         ("SourceParameterName", "x"),
+        ("LedgerKeyArn", "arn:aws:kms:us-east-1:000000000000:key/*"),
     ],
 )
 def test_a_param_that_cannot_be_right_is_refused_at_once(cloud: Cloud, packaged: Path, name: str, value: str) -> None:

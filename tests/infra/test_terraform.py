@@ -15,12 +15,13 @@ from commandstore.dynamodb.layout import SETTINGS_KEY, Shards
 from commandstore.dynamodb.table import definition
 from commandstore.entrypoints import aws_lambda
 from commandstore.entrypoints.settings import PREFIX, SyncSettings, read_settings
+from infra.iam import needed_keys
 from infra.terraform_rig import (
     AWS_MODULES,
-    INFRA,
     MODULES,
     TERRAFORM,
     Workspace,
+    actions_on,
     empty_package,
     misformatted,
     resources,
@@ -30,6 +31,15 @@ PLACES = sorted(path.parent for path in TERRAFORM.glob("*/*/main.tf"))
 SECRET = "arn:aws:secretsmanager:eu-central-1:111122223333:secret:source-AbCdEf"
 PARAMETER = "arn:aws:ssm:eu-central-1:111122223333:parameter/app/source"
 KEY = "arn:aws:kms:eu-central-1:111122223333:key/00000000-0000-4000-8000-000000000000"
+LEDGER_KEY = "arn:aws:kms:eu-central-1:111122223333:key/11111111-0000-4000-8000-000000000000"
+SOURCE_KEYS = "arn:aws:secretsmanager:eu-central-1:111122223333:secret:source-keys-AbCdEf"
+DESTINATION_KEYS = "arn:aws:secretsmanager:eu-central-1:111122223333:secret:destination-keys-AbCdEf"
+KEYS = {
+    "ledger_key_arn": LEDGER_KEY,
+    "source_keys_secret_arn": SOURCE_KEYS,
+    "destination_keys_secret_arn": DESTINATION_KEYS,
+    "payload_kms_key_arn": KEY,
+}
 TOPIC = "arn:aws:sns:eu-central-1:111122223333:alarms"
 POLICY = json.dumps({"Version": "2012-10-17", "Statement": []})
 # Any text may be right for these.
@@ -204,7 +214,8 @@ def test_the_functions_are_told_what_the_code_reads(workspaces, sync, monkeypatc
         "lease_seconds": 90,
         "verify_hours": 48,
     }
-    plan = resources(workspaces("modules/aws-sync").plan(sync | options))
+    plan = resources(workspaces("modules/aws-sync").plan(sync | options | KEYS))
+    functions_may_do_with_keys_what_their_code_does(plan)
     environment = plan['aws_lambda_function.this["sync"]']["environment"][0]["variables"]
     ours = {name for name in environment if name.startswith(PREFIX)}
     # A URL with a password in it belongs into no environment, and there is either a secret or a parameter.
@@ -217,6 +228,17 @@ def test_the_functions_are_told_what_the_code_reads(workspaces, sync, monkeypatc
     settings = read_settings()
     assert settings.source_secret == SECRET
     assert {name: getattr(settings, name) for name in options} == options
+    assert (settings.source_keys_secret, settings.destination_keys_secret) == (SOURCE_KEYS, DESTINATION_KEYS)
+    assert settings.ledger_key == LEDGER_KEY
+
+
+def functions_may_do_with_keys_what_their_code_does(plan: dict[str, dict[str, Any]]) -> None:
+    """Looked at where there is such a plan: to make one takes seconds."""
+    for function in ("sync", "verify", "plan", "copy_range", "finish"):
+        assert actions_on(plan, function, LEDGER_KEY) == needed_keys("ledger", role=function)
+        assert actions_on(plan, function, KEY) == needed_keys("payload", role=function)
+        for secret in (SOURCE_KEYS, DESTINATION_KEYS):
+            assert actions_on(plan, function, secret) == {"secretsmanager:GetSecretValue"}
 
 
 def test_what_is_not_given_is_left_to_the_code(workspaces, sync) -> None:
@@ -231,6 +253,13 @@ def test_what_is_not_given_is_left_to_the_code(workspaces, sync) -> None:
         "POWERTOOLS_SERVICE_NAME": "commandstore-sync",
         "POWERTOOLS_LOG_LEVEL": "INFO",
     }
+
+
+def test_without_keys_nobody_may_use_any(by_default) -> None:
+    documents = [value for address, value in by_default.items() if address.startswith("data.aws_iam_policy_document.")]
+    said = {statement["sid"] for document in documents for statement in document["statement"]}
+    assert "SourceSecret" in said
+    assert not said & {"Keys", "Payloads", "Ledger"}
 
 
 def test_five_functions_run_the_five_handlers(by_default) -> None:
@@ -325,6 +354,10 @@ def test_what_a_sync_can_not_be_is_refused_by_name(workspaces, sync) -> None:
         "vpc": {"subnet_ids": [], "security_group_ids": ["sg-1"]},
         "permissions_boundary_arn": "boundary",
         "kms_key_arn": "alias/mine",
+        "ledger_key_arn": "alias/ledger",
+        "source_keys_secret_arn": "keys",
+        "destination_keys_secret_arn": DESTINATION_KEYS + "*",
+        "payload_kms_key_arn": KEY + "*",
         "log_level": "TRACE",
         "log_retention_days": 42,
         "metrics_namespace": "AWS/Lambda",
@@ -352,49 +385,3 @@ def refused(workspace: Workspace, variables: dict[str, Any]) -> set[str]:
     said = workspace.refused(variables)
     # Not where it stands in quotes: the line of the variables' file is shown as well.
     return {name for name in variables if re.search(rf'(?<!")\b{name}\b(?!")', said)}
-
-
-# Firestore: its provider may not be here, so only what Terraform itself can say
-
-
-def test_the_module_for_firestore_makes_every_index_and_exemption_of_the_file(tmp_path) -> None:
-    module = MODULES / "gcp-store-firestore"
-    workspace = Workspace(tmp_path, "modules/gcp-store-firestore")
-    source = (module / "main.tf").read_text("utf-8")
-    # Nothing but the expressions, so that no provider is asked for.
-    for path in workspace.folder.glob("*.tf"):
-        if path.name != "variables.tf":
-            path.unlink()
-    (workspace.folder / "main.tf").write_text(source[source.index("locals {") : source.index("\nresource ")])
-    workspace._write({"project": "project-1", "location": "eur3", "collection": "audit"})
-    workspace.init()
-    said = workspace.run("console", stdin="jsonencode([local.composites, local.exempt, local.groups])\n").stdout
-    composites, exempt, groups = json.loads(json.loads(said))
-    indexes = json.loads((INFRA / "firestore.indexes.json").read_text("utf-8"))
-    assert sorted(map(json.dumps, composites.values())) == sorted(
-        json.dumps(index, sort_keys=True) for index in map(in_console_order, indexes["indexes"])
-    )
-    assert {(field["collectionGroup"], field["fieldPath"]) for field in exempt.values()} == {
-        (field["collectionGroup"], field["fieldPath"]) for field in indexes["fieldOverrides"]
-    }
-    assert groups == {"commands": "audit"}
-
-
-def in_console_order(index: dict[str, Any]) -> dict[str, Any]:
-    """Terraform sorts the names in an object."""
-    return {
-        name: [dict(sorted(field.items())) for field in value] if name == "fields" else value
-        for name, value in sorted(index.items())
-    }
-
-
-def test_the_module_for_firestore_takes_its_indexes_from_these_expressions() -> None:
-    parsed = hcl2.loads((MODULES / "gcp-store-firestore" / "main.tf").read_text("utf-8"))
-    kinds = {name.strip('"'): body for block in parsed["resource"] for name, body in block.items()}
-    [database], [index], [field] = (
-        kinds[kind].values()
-        for kind in ("google_firestore_database", "google_firestore_index", "google_firestore_field")
-    )
-    assert index["for_each"] == "${local.composites}"
-    assert field["for_each"] == "${local.exempt}"
-    assert {"delete_protection_state", "point_in_time_recovery_enablement"} <= set(database)

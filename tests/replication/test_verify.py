@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-import uuid
 from contextlib import closing
 
 import pytest
@@ -28,45 +27,7 @@ from commandstore.contract import Row, Slice
 from commandstore.memory import MemoryBackend
 from commandstore.replication.verify import verify_async_command_stores, verify_command_stores
 from commandstore.testing.comby import create_sqlite, raw_insert_sqlite
-from replication.verified import NOW, holding, told
-
-LONG = b"x" * 500_000  # more than an item of DynamoDB holds
-
-
-def command(number: int, **fields) -> Command:
-    return Command(
-        f"c{number:04}", 1_760_000_000_000_000_000 + number // 3, **({"data_bytes": b"%d" % number} | fields)
-    )
-
-
-SOURCE = [command(n, tenant_uuid=f"t{n % 3}") for n in range(40)] + [command(90, data_bytes=LONG)]
-FINDINGS = {
-    "c0003": "missing",
-    "c0005": "altered",
-    "c0011": "altered",
-    "c0020": "altered",
-    "c0090": "altered",
-    "x0001": "extra",
-    "c0017": "failed",
-}
-REASONS = {
-    "c0003": "not in the destination",
-    "c0005": "differs in data_bytes",
-    "c0011": "differs in created_at, tenant_uuid",
-    "c0020": "differs in created_at",
-    "c0090": "differs in data_bytes",
-    "x0001": "not in the source",
-}
-
-
-def spoil(destination: CommandStore) -> None:
-    """Make one of each kind, but for a failed one."""
-    destination.delete("c0003")
-    destination.update(command(5, tenant_uuid="t2", data_bytes=b"other"))
-    destination.update(Command("c0011", 7, tenant_uuid="other", data_bytes=b"11"))
-    destination.update(Command("c0020", 1_760_000_000_000_000_099, tenant_uuid="t2", data_bytes=b"20"))
-    destination.update(command(90, data_bytes=LONG[:-1] + b"y"))
-    destination.create(Command("x0001", 1_760_000_000_000_000_004))
+from replication.verified import FINDINGS, NOW, REASONS, SOURCE, command, holding, new_url, spoil, told
 
 
 def break_row(path, command_uuid: str) -> None:
@@ -78,20 +39,7 @@ def break_row(path, command_uuid: str) -> None:
 @pytest.fixture
 def url_of(request, tmp_path, monkeypatch):
     """A URL for a new store of a kind; engines start when they are asked for."""
-
-    def url(kind: str) -> str:
-        name = uuid.uuid4().hex[:8]
-        if kind == "memory":
-            return f"memory://{name}"
-        if kind == "sqlite":
-            return f"sqlite:///{tmp_path}/destination.db"
-        engine = request.getfixturevalue("ministack")
-        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
-        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-        region = engine.client_arguments["region_name"]
-        return f"{kind}://verify-{name}?region={region}&endpoint_url={engine.endpoint}"
-
-    return url
+    return lambda kind: new_url(kind, request, tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("drive", ["blocking", "async"])
@@ -128,9 +76,10 @@ def test_a_report_goes_into_json_by_its_names() -> None:
     assert plain == {
         "compared": 1, "equal": 0, "missing": 1, "extra": 0, "altered": 0, "failed": 0,
         "findings": [
-            {"kind": "missing", "command_uuid": "a", "created_at": 5, "reason": "not in the destination"}
+            {"kind": "missing", "command_uuid": "a", "created_at": 5, "reason": "not in the destination",
+             "repaired": False, "action": ""}
         ],
-        "complete": True, "reached": NOW - 1,
+        "repaired": 0, "deleted": 0, "complete": True, "same_store": False, "reached": NOW - 1,
     }  # fmt: skip
 
 
@@ -220,6 +169,19 @@ def test_what_can_t_be_read_in_the_destination_is_failed_once() -> None:
     assert told(report) == {"c0002": "failed"}
     assert report.equal == 4
     assert told(verify_command_stores(holding(commands, Torn()), holding(commands))) == {"c0002": "failed"}
+
+
+def test_what_can_t_be_read_at_the_end_of_a_page_is_named_though_an_empty_one_comes_behind_it() -> None:
+    class Scripted(MemoryBackend):
+        async def page(self, query, after, limit, *, payload=True):
+            if after is not None:
+                return Slice([], None)
+            found = await super().page(query, after, limit, payload=payload)
+            return Slice([*found.rows, Row((3,), None, CorruptRecord("cut off", command_uuid="c0003"))], (3,))
+
+    commands = [command(n) for n in range(3)]
+    report = verify_command_stores(holding(commands, Scripted()), holding(commands), after=0)
+    assert (told(report), report.equal) == ({"c0003": "failed"}, 3)
 
 
 def test_without_the_key_a_sealed_command_is_failed() -> None:

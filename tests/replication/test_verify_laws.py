@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import time
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from commandstore import Command, CommandStore, CryptoService
+from commandstore.codec import encode
 from commandstore.command import CommandQuery
 from commandstore.drive import run
 from commandstore.memory import MemoryBackend
+from commandstore.replication.streams import Stream
 from commandstore.replication.verify import Settings, Verify, verify_command_stores
 from replication.verified import NOW, Lagging, Rows, holding, told, truth
 
@@ -148,10 +152,113 @@ def test_what_was_stopped_goes_on_after_what_was_reached(pair, pages, page_size)
     assert first.equal + second.equal >= list(said.values()).count("equal")
 
 
-def test_by_default_it_compares_what_is_older_than_ten_minutes() -> None:
+def test_by_default_it_compares_what_is_older_than_its_start() -> None:
     now = 10**18
-    old, young = Command("old", now - 600 * 10**9 - 1), Command("young", now - 600 * 10**9)
+    old, young = Command("old", now - 1), Command("young", now)
     verify = Verify(holding([old, young]).core, holding([]).core, Settings(), now=lambda: now)
     report = run(verify.run())
     assert told(report) == {"old": "missing"}
-    assert report.reached == now - 600 * 10**9 - 1
+    assert report.reached == now - 1
+
+
+@examples
+@given(pairs(), ranges, st.sampled_from([1, 2, 3, 1000]), st.booleans(), st.booleans())
+def test_a_repair_makes_the_range_equal_and_counts_each_command_once(
+    pair, within, page_size, payloads, delete_extra
+) -> None:
+    source, destination = (holding(commands) for commands in pair)
+    query = CommandQuery(**within)
+    said = truth(source, destination, query)
+    outside = {one for one in destination.scan() if one.command_uuid not in said}
+    settings = {**within, "page_size": page_size, "payloads": payloads}
+    report = verify_command_stores(source, destination, **settings, repair=True, delete_extra=delete_extra)
+    assert told(report) == {uuid: kind for uuid, kind in said.items() if kind != "equal"}
+    assert report.equal == list(said.values()).count("equal")
+    assert report.left == (0 if delete_extra else report.extra)
+    assert report.clean == (report.left == 0)
+    left = {one.command_uuid: one for one in destination.scan()}
+    for uuid, kind in said.items():
+        assert left.get(uuid) == source.get(uuid) or (kind == "extra" and not delete_extra)
+    assert outside <= set(left.values())
+    again = verify_command_stores(source, destination, **settings)
+    assert told(again) == {uuid: kind for uuid, kind in told(report).items() if kind == "extra" and not delete_extra}
+
+
+@examples
+@given(pairs(), st.sets(st.sampled_from(UUIDS)), st.sets(st.sampled_from(UUIDS)))
+def test_a_repair_of_lists_that_lag_makes_nothing_worse(pair, hidden_here, hidden_there) -> None:
+    source, destination = holding(pair[0], Lagging(hidden_here)), holding(pair[1], Lagging(hidden_there))
+    before = {one.command_uuid: one for one in holding(pair[1]).scan()}
+    verify_command_stores(source, destination, before=NOW, repair=True, delete_extra=True)
+    for uuid in UUIDS:
+        assert destination.get(uuid) in (source.get(uuid), before.get(uuid))
+
+
+@examples
+@given(st.lists(st.tuples(command(), st.booleans()), max_size=10), st.data(), st.sampled_from([1, 2, 1000]))
+def test_a_repair_from_a_source_with_several_rows_of_a_uuid_ends(rows, data, page_size) -> None:
+    rows = [(one.model_copy(update={"created_at": 0}) if no else one, no) for one, no in rows]
+    there = data.draw(st.lists(command(), max_size=8, unique_by=lambda one: one.command_uuid))
+    source, destination = holding([], Rows(rows)), holding(there)
+    settings = {"before": NOW, "page_size": page_size}
+    verify_command_stores(source, destination, **settings, repair=True, delete_extra=True)
+    assert told(verify_command_stores(source, destination, **settings)) == {}
+    for one in destination.scan():
+        assert one.created_at >= NOW or any(one == row for row, _ in rows)
+
+
+@settings(deadline=None, derandomize=True, database=None, max_examples=60)
+@given(
+    st.integers(0, 400),
+    st.sets(st.integers(0, 399), max_size=40),
+    st.sets(st.integers(0, 399), max_size=40),
+    st.sets(st.integers(0, 399), max_size=40),
+    st.sampled_from([1, 17, 64, 250, 1000]),
+)
+def test_ranges_find_what_differs_wherever_it_stands(count, gone_here, gone_there, altered, page_size) -> None:
+    commands = [Command(f"{n:03}", n // 3 - 50) for n in range(count)]
+    source = holding(one for n, one in enumerate(commands) if n not in gone_here)
+    destination = holding(
+        one.model_copy(update={"domain": "other"}) if n in altered else one
+        for n, one in enumerate(commands)
+        if n not in gone_there
+    )
+    report = verify_command_stores(source, destination, page_size=page_size)
+    said = truth(source, destination, CommandQuery())
+    assert told(report) == {uuid: kind for uuid, kind in said.items() if kind != "equal"}
+    assert report.equal == list(said.values()).count("equal")
+
+
+def test_equal_ranges_are_compared_whole_and_halved_where_they_differ(monkeypatch) -> None:
+    compared = []
+    original = Stream.range
+
+    def counted(self, start, count):
+        compared.append(count)
+        return original(self, start, count)
+
+    monkeypatch.setattr(Stream, "range", counted)
+    commands = [Command(f"{n:05}", n + 1) for n in range(10_000)]
+    source, destination = holding(commands), holding(commands)
+    assert verify_command_stores(source, destination, page_size=10_000).equal == 10_000
+    assert len(compared) <= 2 * 6
+    destination.delete("07777")
+    compared.clear()
+    assert told(verify_command_stores(source, destination, page_size=10_000)) == {"07777": "missing"}
+    assert len(compared) <= 2 * 40
+
+
+def test_what_comes_after_its_start_is_left_out_by_default() -> None:
+    class Busy(MemoryBackend):
+        written = False
+
+        async def page(self, query, after, limit, *, payload=True):
+            if not self.written:
+                self.written = True
+                await self.insert([encode(Command("new", time.time_ns()))], "now")
+            return await super().page(query, after, limit, payload=payload)
+
+    source = holding([Command("old", 5)], Busy())
+    report = verify_command_stores(source, holding([Command("old", 5)]))
+    assert source.core.backend.written
+    assert (report.compared, report.clean) == (1, True)

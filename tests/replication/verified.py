@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from uuid import uuid4
 
 from commandstore import Command, CommandStore, codec
 from commandstore.command import CommandQuery
@@ -10,6 +11,62 @@ from commandstore.contract import Row, Slice
 from commandstore.memory import MemoryBackend
 
 NOW = 2**62
+LONG = b"x" * 500_000  # more than an item of DynamoDB holds
+
+
+def command(number: int, **fields) -> Command:
+    return Command(
+        f"c{number:04}", 1_760_000_000_000_000_000 + number // 3, **({"data_bytes": b"%d" % number} | fields)
+    )
+
+
+SOURCE = [command(n, tenant_uuid=f"t{n % 3}") for n in range(40)] + [command(90, data_bytes=LONG)]
+FINDINGS = {
+    "c0003": "missing",
+    "c0005": "altered",
+    "c0011": "altered",
+    "c0020": "altered",
+    "c0090": "altered",
+    "x0001": "extra",
+    "c0017": "failed",
+}
+REASONS = {
+    "c0003": "not in the destination",
+    "c0005": "differs in data_bytes",
+    "c0011": "differs in created_at, tenant_uuid",
+    "c0020": "differs in created_at",
+    "c0090": "differs in data_bytes",
+    "x0001": "not in the source",
+}
+
+
+def spoil(destination: CommandStore) -> None:
+    """Make one of each kind, but for a failed one."""
+    destination.delete("c0003")
+    destination.update(command(5, tenant_uuid="t2", data_bytes=b"other"))
+    destination.update(Command("c0011", 7, tenant_uuid="other", data_bytes=b"11"))
+    destination.update(Command("c0020", 1_760_000_000_000_000_099, tenant_uuid="t2", data_bytes=b"20"))
+    destination.update(command(90, data_bytes=LONG[:-1] + b"y"))
+    destination.create(Command("x0001", 1_760_000_000_000_000_004))
+
+
+def new_url(kind, request, tmp_path, monkeypatch) -> str:
+    """A URL for a new store of a kind; engines start when they are asked for."""
+    name = uuid4().hex[:8]
+    if kind == "memory":
+        return f"memory://{name}"
+    if kind == "sqlite":
+        return f"sqlite:///{tmp_path}/{name}.db"
+    if kind == "firestore":
+        monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", request.getfixturevalue("firestore_emulator").host)
+        monkeypatch.setenv("CLOUDSDK_CONFIG", f"{tmp_path}/gcloud")
+        monkeypatch.setenv("NO_GCE_CHECK", "true")
+        return f"firestore://verification/verify-{name}?shards=2"
+    engine = request.getfixturevalue("ministack")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    region = engine.client_arguments["region_name"]
+    return f"{kind}://verify-{name}?region={region}&endpoint_url={engine.endpoint}"
 
 
 def holding(commands: Iterable[Command], backend: MemoryBackend | None = None) -> CommandStore:

@@ -11,6 +11,9 @@ from typing import Annotated
 
 import typer
 
+from commandstore.cli import audit_app, keys
+from commandstore.cli.options import Filter, Json, Keep, KeyFile, SigningKey, Text, Url
+
 __all__ = ["app"]
 
 app = typer.Typer(
@@ -23,15 +26,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-
-Url = Annotated[str, typer.Argument(metavar="URL", help="The store.", show_default=False)]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-KeyFile = Annotated[
-    Path | None,
-    typer.Option(help="The key that payloads are encrypted with: a file of 32 raw bytes or 64 hex characters."),
-]
-Text = Annotated[str, typer.Option(show_default=False)]
-Filter = Annotated[str | None, typer.Option(help="Only this one's; '' is exactly empty.", show_default=False)]
+app.add_typer(keys.app)
+app.add_typer(audit_app.app)
 
 
 def _version(wanted: bool) -> None:
@@ -91,6 +87,7 @@ def create(
     ] = None,
     req_ctx: Annotated[str, typer.Option(help="The request context, as JSON text.", show_default=False)] = "",
     key_file: KeyFile = None,
+    signing_key: SigningKey = None,
     json: Json = False,
 ) -> int:
     """Store a new command. One that is there already is never overwritten."""
@@ -108,7 +105,7 @@ def create(
         data_bytes=stores.payload(data, data_file),
         req_ctx=req_ctx,
     )
-    return stores.create(url, command, key_file=key_file, json=json)
+    return stores.create(url, command, key_file=key_file, signing_key=signing_key, json=json)
 
 
 @app.command()
@@ -117,12 +114,13 @@ def get(
     command_uuid: Annotated[str, typer.Argument(metavar="UUID", show_default=False)],
     *,
     key_file: KeyFile = None,
+    keep_undecryptable: Keep = False,
     json: Json = False,
 ) -> int:
     """Show one command. Exit code 1 when there is none."""
     from commandstore.cli import stores
 
-    return stores.get(url, command_uuid, key_file=key_file, json=json)
+    return stores.get(url, command_uuid, key_file=key_file, keep=keep_undecryptable, json=json)
 
 
 @app.command(name="ls")
@@ -145,6 +143,7 @@ def list_(
     descending: Annotated[bool, typer.Option("--descending", help="Newest first.")] = False,
     total: Annotated[bool, typer.Option("--total", help="Count what matches in all; costs an index read.")] = False,
     key_file: KeyFile = None,
+    keep_undecryptable: Keep = False,
     json: Json = False,
 ) -> int:
     """List commands in the order of their time."""
@@ -168,6 +167,7 @@ def list_(
         ascending=not descending,
         with_total=total,
         key_file=key_file,
+        keep=keep_undecryptable,
         json=json,
     )
 
@@ -187,6 +187,12 @@ def export(
     data_type: Filter = None,
     before: Annotated[int | None, typer.Option(help="Only created_at < this.", show_default=False)] = None,
     after: Annotated[int | None, typer.Option(help="Only created_at > this.", show_default=False)] = None,
+    proofs: Annotated[
+        bool,
+        typer.Option(
+            "--proofs", help="With each command its place in the ledger, and the ledger's entries in FILE.ledger.jsonl."
+        ),
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace FILE if it is there.")] = False,
     key_file: KeyFile = None,
     json: Json = False,
@@ -211,6 +217,7 @@ def export(
         },
         format=format,
         force=force,
+        proofs=proofs,
         key_file=key_file,
         json=json,
     )
@@ -270,6 +277,7 @@ def sync(
     destination_key_file: Annotated[
         Path | None, typer.Option("--destination-key-file", "--key-file", help="Likewise, for the destination.")
     ] = None,
+    signing_key: SigningKey = None,
     json: Json = False,
 ) -> int:
     """Copy what is new from one store to another.
@@ -296,6 +304,68 @@ def sync(
         },
         source_key_file=source_key_file,
         destination_key_file=destination_key_file,
+        signing_key=signing_key,
+        json=json,
+    )
+
+
+@app.command()
+def verify(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="What is right; never written.", show_default=False)],
+    destination: Annotated[
+        str, typer.Argument(metavar="DESTINATION", help="What is compared with it.", show_default=False)
+    ],
+    *,
+    repair: Annotated[
+        bool,
+        typer.Option(
+            "--repair", help="Write to DESTINATION what is missing there, and replace what is altered or unreadable."
+        ),
+    ] = False,
+    delete_extra: Annotated[
+        bool,
+        typer.Option("--delete-extra", help="With --repair: remove from DESTINATION what SOURCE doesn't have."),
+    ] = False,
+    payloads: Annotated[
+        bool,
+        typer.Option(
+            "--payloads", help="Read all payloads, and compute their digests anew, in place of believing those kept."
+        ),
+    ] = False,
+    tenant_uuid: Annotated[str | None, typer.Option(help="Only this tenant's.", show_default=False)] = None,
+    after: Annotated[int | None, typer.Option(help="Only created_at > this.", show_default=False)] = None,
+    before: Annotated[
+        int | None,
+        typer.Option(help="Only created_at < this; the start of this run if left out.", show_default=False),
+    ] = None,
+    source_key_file: KeyFile = None,
+    destination_key_file: Annotated[
+        Path | None, typer.Option("--destination-key-file", "--key-file", help="Likewise, for the destination.")
+    ] = None,
+    signing_key: SigningKey = None,
+    json: Json = False,
+) -> int:
+    """Compare two stores, and name every command that is missing, extra or altered.
+
+    Exit code 0 when nothing differs, or nothing any more after --repair; 1 when something does. What is newer than
+    the start of the run is left out, so both may be written to.
+    """
+    from commandstore.cli.verify import verify as run
+
+    return run(
+        source,
+        destination,
+        {
+            "repair": repair,
+            "delete_extra": delete_extra,
+            "payloads": payloads,
+            "tenant_uuid": tenant_uuid,
+            "after": after,
+            "before": before,
+        },
+        source_key_file=source_key_file,
+        destination_key_file=destination_key_file,
+        signing_key=signing_key,
         json=json,
     )
 

@@ -24,10 +24,11 @@ def export(
     *,
     format: str = "jsonl",  # noqa: A002 - as the option is called
     force: bool = False,
+    proofs: bool = False,
     key_file: Path | None = None,
     json: bool = False,
 ) -> int:
-    """Export commands; 1 when some can't be read.
+    """Export commands; 1 when some can't be read, or have no proof where proofs are asked for.
 
     Raises:
         ConfigurationError: stdout can't take it, or FILE is there already.
@@ -36,6 +37,8 @@ def export(
         raise ConfigurationError("stdout is for the document of --json, so name a FILE for the commands")
     if file == _STDOUT and format == "parquet":
         raise ConfigurationError("parquet needs a FILE; only jsonl can go to stdout")
+    if file == _STDOUT and proofs:
+        raise ConfigurationError("--proofs needs a FILE: the ledger's entries go into one beside it")
     with open_with_key(url, key_file, read_only=True) as store:
         where = str(store)
         try:
@@ -44,6 +47,7 @@ def export(
                 sys.stdout.buffer if file == _STDOUT else file,
                 format=format,
                 force=force,
+                proofs=proofs,
                 on_corrupt=_name,
                 **filters,
             )
@@ -60,7 +64,7 @@ def export(
     if json:
         emit({"store": where, "file": file, "format": format, **report.to_dict()})
     note(_account(report))
-    return 1 if report.corrupt else 0
+    return 1 if report.corrupt or report.unproven else 0
 
 
 def _name(error: CommandStoreError) -> None:
@@ -69,4 +73,5 @@ def _name(error: CommandStoreError) -> None:
 
 def _account(report: ExportReport) -> str:
     bad = f"; {report.corrupt:,} can't be read and are left out" if report.corrupt else ""
-    return f"exported {report.commands:,} commands, {report.bytes:,} bytes{bad}"
+    unproven = f"; {report.unproven:,} are without a proof" if report.unproven else ""
+    return f"exported {report.commands:,} commands, {report.bytes:,} bytes{bad}{unproven}"

@@ -10,9 +10,10 @@ from typing import Any
 
 from commandstore.cli import output
 from commandstore.cli.output import Column, emit, moment, note, printable, say
-from commandstore.command import Command, Page
+from commandstore.command import Command, Page, SealedCommand
 from commandstore.core import Filters
-from commandstore.crypto import CryptoService
+from commandstore.crypto import Crypto
+from commandstore.drive import run
 from commandstore.errors import CommandStoreError, ConfigurationError, StoreNotFound
 from commandstore.registry import open_store
 from commandstore.store import CommandStore
@@ -32,37 +33,45 @@ __all__ = [
     "reset",
 ]
 
-_KEY_BYTES = 32
 
-
-def key_from(path: Path | None) -> CryptoService | None:
-    """The crypto service of a key file; None without one.
-
-    Raises:
-        ConfigurationError: it can't be read, or holds no key. Never says what it holds.
-    """
+def key_from(path: Path | None) -> Crypto | None:
+    """The crypto service of a key file; None without one. See :func:`commandstore.keyfile.crypto_from_file`."""
     if path is None:
         return None
-    try:
-        with path.open("rb") as file:
-            key = file.read(1024)
-    except OSError as error:
-        raise ConfigurationError(f"can't read the key file {str(path)!a}: {error.strerror}") from error
-    if len(key) != _KEY_BYTES:
-        try:
-            key = bytes.fromhex(key.decode("ascii"))
-        except ValueError:
-            key = b""
-    if len(key) != _KEY_BYTES:
-        raise ConfigurationError(f"the key file {str(path)!a} must hold 32 raw bytes or 64 hex characters")
-    return CryptoService(key)
+    from commandstore.keyfile import crypto_from_file  # noqa: PLC0415 - most commands need no keys
+
+    return crypto_from_file(path)
 
 
 def open_with_key(
-    url: str, key_file: Path | None = None, *, read_only: bool = False
+    url: str,
+    key_file: Path | None = None,
+    *,
+    read_only: bool = False,
+    signing_key: str | None = None,
+    keep: bool = False,
 ) -> AbstractContextManager[CommandStore]:
-    """The store of a URL, open; it is never made."""
-    return open_store(url, read_only=read_only, crypto=key_from(key_file))
+    """The store of a URL, open; it is never made.
+
+    Args:
+        url: of the store.
+        key_file: what payloads are encrypted with.
+        read_only: nothing will be written.
+        signing_key: what signs the entries of its ledger, as :func:`commandstore.signingkey.signer_from` takes it.
+        keep: give commands that can't be decrypted with their payloads sealed.
+    """
+    signer = None
+    if signing_key is not None:
+        from commandstore.signingkey import signer_from  # noqa: PLC0415 - most commands sign nothing
+
+        signer = signer_from(signing_key)
+    return open_store(
+        url,
+        read_only=read_only,
+        crypto=key_from(key_file),
+        on_undecryptable="keep" if keep else "raise",
+        signer=signer,
+    )
 
 
 def init(url: str, *, json: bool = False) -> int:
@@ -113,9 +122,17 @@ def payload(data: str | None, data_file: str | None) -> bytes:
         raise ConfigurationError(f"can't read {data_file!a}: {error.strerror}") from error
 
 
-def create(url: str, command: Command, *, key_file: Path | None = None, json: bool = False) -> int:
+def create(
+    url: str,
+    command: Command,
+    *,
+    key_file: Path | None = None,
+    signing_key: str | None = None,
+    json: bool = False,
+) -> int:
     """Store a new command."""
-    with open_with_key(url, key_file) as store:
+    with open_with_key(url, key_file, signing_key=signing_key) as store:
+        run(store.core.ready_to_record())
         store.create(command)
     if json:
         emit(output.command_document(command))
@@ -124,9 +141,9 @@ def create(url: str, command: Command, *, key_file: Path | None = None, json: bo
     return 0
 
 
-def get(url: str, command_uuid: str, *, key_file: Path | None = None, json: bool = False) -> int:
+def get(url: str, command_uuid: str, *, key_file: Path | None = None, keep: bool = False, json: bool = False) -> int:
     """Show a command; 1 when there is none."""
-    with open_with_key(url, key_file, read_only=True) as store:
+    with open_with_key(url, key_file, read_only=True, keep=keep) as store:
         command = store.get(command_uuid)
     if json:
         emit(command and output.command_document(command))
@@ -143,11 +160,13 @@ def _show(command: Command) -> None:
         if name == "created_at":
             value = _times(value)
         elif isinstance(value, bytes):
-            value = _payload_for_people(value)
+            value = _payload_for_people(value, sealed=isinstance(command, SealedCommand))
         say(f"{name:<14}  {printable(str(value))}".rstrip())
 
 
-def _payload_for_people(data: bytes) -> str:
+def _payload_for_people(data: bytes, *, sealed: bool) -> str:
+    if sealed:
+        return f"{len(data):,} bytes that can't be decrypted"
     try:
         text = data.decode()
     except UnicodeDecodeError:
@@ -170,10 +189,11 @@ def list_(  # the name of the command is ls
     ascending: bool = True,
     with_total: bool = False,
     key_file: Path | None = None,
+    keep: bool = False,
     json: bool = False,
 ) -> int:
     """List commands; 1 when some can't be read."""
-    with open_with_key(url, key_file, read_only=True) as store:
+    with open_with_key(url, key_file, read_only=True, keep=keep) as store:
         page = store.list(
             limit=limit,
             offset=offset,

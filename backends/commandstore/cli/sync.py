@@ -32,13 +32,14 @@ def sync(
     *,
     source_key_file: Path | None = None,
     destination_key_file: Path | None = None,
+    signing_key: str | None = None,
     json: bool = False,
 ) -> int:
     """Copy what is new; 0 when all is in the destination as it is in the source, else 1."""
     try:
         with (
             open_with_key(source_url, source_key_file, read_only=True) as source,
-            open_with_key(destination_url, destination_key_file) as destination,
+            open_with_key(destination_url, destination_key_file, signing_key=signing_key) as destination,
         ):
             report = copy(source, destination, settings)
     except SyncError as error:

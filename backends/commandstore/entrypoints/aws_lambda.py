@@ -149,6 +149,8 @@ def handler(settings: SyncSettings, event: Any, time_left: Callable[[], float], 
     answer = _shown(report)
     if not report.dry_run:
         _measure(metrics, report, narrowed=narrowed)
+    if report.failed:
+        _container.commands_failed()
     if report.failed or report.conflicts:
         logger.info("commands failed or conflict", extra={"report": answer})
         raise SyncError(
@@ -193,6 +195,8 @@ def _verified(settings: SyncSettings, asked: VerifyEvent, time_left: Callable[[]
     """Compare, measure, and raise where they differ, or where not all was compared."""
     hours = asked.hours if asked.hours is not None else settings.verify_hours
     end = asked.before if asked.before is not None else time.time_ns()
+    # What the next sync will bring is no difference to wake somebody for.
+    before = asked.before if asked.before is not None else end - DEFAULT_LAG
 
     def work(source: CommandStore, destination: CommandStore) -> VerifyReport:
         return verify_command_stores(
@@ -200,7 +204,7 @@ def _verified(settings: SyncSettings, asked: VerifyEvent, time_left: Callable[[]
             destination,
             tenant_uuid=asked.tenant_uuid if asked.tenant_uuid is not None else settings.tenant_uuid,
             after=asked.after if asked.after is not None else end - int(hours * _HOUR),
-            before=asked.before,
+            before=before,
             time_left=lambda: time_left() - SETTLING,
         )
 
@@ -208,6 +212,8 @@ def _verified(settings: SyncSettings, asked: VerifyEvent, time_left: Callable[[]
     for name, count in (("Missing", report.missing), ("Extra", report.extra), ("Altered", report.altered)):
         metrics.add_metric(name, MetricUnit.Count, count)
     answer = _shown(report)
+    if report.failed:
+        _container.commands_failed()
     if not report.clean:
         logger.info("not clean", extra={"report": answer})
         raise SyncError(_difference(report))
@@ -281,6 +287,8 @@ def copy_range_handler(settings: SyncSettings, event: Any, time_left: Callable[[
             raise type(error.__cause__)(str(error)) from error
         raise
     measure(report)
+    if report.failed:
+        _container.commands_failed()
     counts = ("read", "copied", "duplicates", "conflicts", "failed")
     if report.conflicts:
         logger.warning("conflicts", extra={"failures": _named(report)})

@@ -1,7 +1,8 @@
 """What a Lambda container keeps from one invocation to the next: the URL of the source, and the opened stores.
 
 A client and its connections are made once, by the first invocation; a warm one begins at once. After any error both
-stores are opened anew: nobody knows what a connection is worth that stood still in a frozen container.
+stores are opened anew: nobody knows what a connection is worth that stood still in a frozen container. Keys are read
+anew then as well.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import contextlib
 from collections.abc import Callable
 from typing import TypeVar
 
+from commandstore.crypto.service import aead
+from commandstore.entrypoints.keys import LateSigner, destination_crypto, destination_signer, source_crypto
 from commandstore.entrypoints.secret import SourceUrl
 from commandstore.entrypoints.settings import SyncSettings, read_settings
 from commandstore.errors import CommandStoreError, LeaseHeld
@@ -29,6 +32,7 @@ class Container:
         self._url: SourceUrl | None = None
         self._source: CommandStore | None = None
         self._destination: CommandStore | None = None
+        self._signer: LateSigner | None = None
 
     def run(self, settings: SyncSettings, work: Callable[[CommandStore, CommandStore], T]) -> T:
         """Do some work with source and destination.
@@ -71,17 +75,28 @@ class Container:
         if self._url is None:
             raise RuntimeError("a container without settings")
         if self._source is None:
-            self._source = open_store(self._url.get(), read_only=True)
+            self._source = open_store(self._url.get(), read_only=True, crypto=source_crypto(settings))
         if self._destination is None:
-            self._destination = open_store(settings.destination)
+            self._signer = destination_signer(settings)
+            crypto = destination_crypto(settings)
+            self._destination = open_store(settings.destination, crypto=crypto, signer=self._signer)
         return self._source, self._destination
 
+    def commands_failed(self) -> None:
+        """Have the next run read the keys anew, where secrets hold them: one may have been rotated meanwhile.
+
+        Of commands that can't be decrypted nothing is raised where they are skipped, so that no error would do it.
+        """
+        settings = self._settings
+        if settings is not None and (settings.source_keys_secret or settings.destination_keys_secret):
+            self._close_stores()
+
     def _close_stores(self) -> None:
-        for store in (self._source, self._destination):
-            if store is not None:
+        for used in (self._source, self._destination, self._signer):
+            if used is not None:
                 with contextlib.suppress(CommandStoreError):
-                    store.close()
-        self._source = self._destination = None
+                    used.close()
+        self._source = self._destination = self._signer = None
 
     def close(self) -> None:
         """Let go of everything."""
@@ -99,3 +114,5 @@ def preload() -> None:
         # A source in a secret is a database: the secret is read when it is needed.
         for url in (settings.destination, settings.source or "postgresql://"):
             backend_from_url(url)
+        if settings.ledger_key or settings.source_keys_secret or settings.destination_keys_secret:
+            aead()

@@ -1,4 +1,7 @@
-"""The URL of the source, where it is kept: the environment, Secrets Manager or the parameter store of SSM."""
+"""The URL of the source, where it is kept: the environment, Secrets Manager or the parameter store of SSM.
+
+And what other secrets hold.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from commandstore.entrypoints.settings import SyncSettings
 from commandstore.errors import AccessDenied, CommandStoreError, ConfigurationError, StoreUnavailable
 from commandstore.registry import backend_from_url
 
-__all__ = ["SourceUrl"]
+__all__ = ["SourceUrl", "read_secret"]
 
 _KEY = "url"
 _SHAPE = re.compile(r"[a-z][a-z0-9+.-]*://\S+")
@@ -83,6 +86,22 @@ class SourceUrl:
                 "COMMANDSTORE_SOURCE_SECRET_KEY says which one holds the URL"
             )
         return str(value[key])
+
+
+def read_secret(name: str, setting: str) -> bytes:
+    """What a secret of Secrets Manager holds, text or bytes.
+
+    Args:
+        name: its name or ARN.
+        setting: which one named it, for errors.
+
+    Raises:
+        ConfigurationError: there is no such secret.
+        AccessDenied: the role may not read it.
+        StoreUnavailable: the service did not answer.
+    """
+    found = _ask("secretsmanager", "get_secret_value", setting, SecretId=name)
+    return bytes(found["SecretBinary"]) if "SecretBinary" in found else str(found["SecretString"]).encode()
 
 
 def _url(text: str, setting: str) -> str:

@@ -38,7 +38,11 @@ class SyncSettings(BaseSettings):
         source_secret: in its place: name or ARN of a secret of Secrets Manager that holds the URL.
         source_secret_key: where that secret is a JSON object: the key of the URL in it.
         source_parameter: in its place: name of a parameter of SSM (a SecureString) that holds the URL.
+        source_keys_secret: name or ARN of a secret of Secrets Manager that holds a key file, text or bytes: what opens
+            the source's payloads. Without it, sealed payloads are copied as they are.
         destination: URL of the destination, without secrets.
+        destination_keys_secret: likewise, what seals and opens the destination's payloads.
+        ledger_key: id, ARN or alias of the asymmetric key in KMS that signs the entries of the destination's ledger.
         source_name: what the checkpoint knows the source by, so that a new host or user keeps it.
         tenant_uuid: only this tenant's commands.
         batch_size: how many commands are read and written at once; by default what suits the destination.
@@ -57,7 +61,10 @@ class SyncSettings(BaseSettings):
     source_secret: str | None = None
     source_secret_key: str | None = None
     source_parameter: str | None = None
+    source_keys_secret: str | None = None
     destination: str
+    destination_keys_secret: str | None = None
+    ledger_key: str | None = None
     source_name: str | None = None
     tenant_uuid: str | None = None
     batch_size: int | None = Field(default=None, ge=1)

@@ -149,6 +149,7 @@ class Planner(_Step):
             raise ConfigurationError("commands_per_range must be a whole number of at least 1")
         self._source.ready()
         self._destination.writable()
+        await self._destination.ready_to_record()
         checkpoint, _, state = await self._start()
         if state is not None:
             await self._settle(state)
@@ -236,6 +237,7 @@ class RangeCopy(_Step):
         """Copy; see :func:`~commandstore.copy_range`."""
         self._source.ready()
         self._destination.writable()
+        await self._destination.ready_to_record()
         recorded = await self._recorded(piece.plan)
         self._checkpoint = known = await self._load(recorded)
         reached = piece.after
@@ -250,7 +252,10 @@ class RangeCopy(_Step):
             reached = batch.end
 
         async def work() -> None:
-            await self._walk(read, advance, piece.after)
+            try:
+                await self._walk(read, advance, piece.after)
+            finally:
+                await self._record_written()
             if self._now_known().parked != known.parked:
                 await self._register.save(self._now_known())
 

@@ -69,7 +69,11 @@ class Sync(Walk):
             self._report.complete = True
             return self._report
         self._source.ready()
-        self._destination.ready() if self._settings.dry_run else self._destination.writable()
+        if self._settings.dry_run:
+            self._destination.ready()
+        else:
+            self._destination.writable()
+            await self._destination.ready_to_record()
         started = self._now()
         if self._lease is not None:
             await self._lease.acquire()
@@ -227,6 +231,7 @@ class Sync(Walk):
             return
         if self._lease is not None:
             await self._lease.renew()
+        await self._record_written()
         if known != self._saved:
             # What another run saved meanwhile is ours from here on.
             self._checkpoint = self._saved = await self._register.save(known, frozenset(self._resolved))

@@ -1,15 +1,18 @@
-"""What a verification says of itself. Pure."""
+"""What a verification says of itself, and of what it repaired. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
 from commandstore.replication.report import MAX_LISTED
 
-__all__ = ["Finding", "FindingKind", "Tally", "VerifyProgress", "VerifyReport"]
+__all__ = ["REMOVED", "REPLACED", "WRITTEN", "Finding", "FindingKind", "Tally", "VerifyProgress", "VerifyReport"]
+
+WRITTEN, REPLACED, REMOVED = "written", "replaced", "removed"
+"""What a repair does to a command of the destination; ``Finding.action`` says which it was."""
 
 _LONGEST_NAME = 512
 _MOST_NAMED = 10_000
@@ -33,12 +36,17 @@ class Finding:
         command_uuid: its uuid; where that can't be read, where the record lies (``"row 17"``).
         created_at: as the store has it in which it was met; None where that can't be read.
         reason: one line, without the payload.
+        repaired: it was put right in the destination; False without a repair.
+        action: what the repair did (``"written"``, ``"replaced"``, ``"removed"``), or why it did nothing; ``""``
+            without a repair.
     """
 
     kind: FindingKind
     command_uuid: str
     created_at: int | None
     reason: str
+    repaired: bool = False
+    action: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +56,19 @@ class VerifyProgress:
     Attributes:
         compared: commands compared so far.
         differing: of these, those that are not in both stores alike.
+        repaired: of these again, those that were put right, what was removed included.
     """
 
     compared: int
     differing: int
+    repaired: int = 0
 
 
 @dataclass(slots=True)
 class VerifyReport:
     """The account of a verification: ``compared == equal + missing + extra + altered + failed``.
+
+    Commands are counted by what they were found to be; ``repaired`` and ``deleted`` say how many of them are right.
 
     Attributes:
         compared: commands that were judged, each counted once.
@@ -65,8 +77,11 @@ class VerifyReport:
         extra: in the destination, and not in the source.
         altered: in both, with other content.
         failed: can't be read in one of the two, or can't be stored by any.
-        findings: kind, uuid, time and reason of all that are not equal, up to 1,000.
+        repaired: of these, those that the destination has now as the source has them.
+        deleted: of these, those that were removed from the destination.
+        findings: kind, uuid, time, reason and what was done of all that are not equal, up to 1,000.
         complete: the whole range was compared.
+        same_store: source and destination are one store, so there was nothing to compare and nothing was done.
         reached: every command with ``created_at`` up to this was compared; ``after=reached`` goes on from here. None
             where time ran out before anything was.
         seconds: how long it took.
@@ -78,15 +93,23 @@ class VerifyReport:
     extra: int = 0
     altered: int = 0
     failed: int = 0
+    repaired: int = 0
+    deleted: int = 0
     findings: list[Finding] = field(default_factory=list)
     complete: bool = False
+    same_store: bool = False
     reached: int | None = None
     seconds: float = 0.0
 
     @property
+    def left(self) -> int:
+        """How many commands differ still."""
+        return self.compared - self.equal - self.repaired - self.deleted
+
+    @property
     def clean(self) -> bool:
-        """The whole range was compared, and every command in it is in both stores alike."""
-        return self.complete and self.compared == self.equal
+        """The whole range was compared, and every command in it is in both stores alike, by now at the latest."""
+        return self.complete and not self.left
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values under these names, for JSON."""
@@ -112,16 +135,19 @@ class Tally:
         self._progress = progress
         self._named: set[str] = set()
 
+    def alike(self, count: int) -> None:
+        """So many commands that are in both stores alike."""
+        self._report.compared += count
+        self._report.equal += count
+
     def equal(self, again: str | None = None) -> None:
         """A command that is in both stores alike.
 
         Args:
             again: its uuid, where it may be met again.
         """
-        if again is not None and not self._first(again):
-            return
-        self._report.compared += 1
-        self._report.equal += 1
+        if again is None or self._first(again):
+            self.alike(1)
 
     def found(self, finding: Finding) -> None:
         """A command that isn't."""
@@ -138,10 +164,10 @@ class Tally:
                 report.altered += 1
             case FindingKind.FAILED:
                 report.failed += 1
+        report.repaired += finding.repaired and finding.action != REMOVED
+        report.deleted += finding.repaired and finding.action == REMOVED
         if len(report.findings) < MAX_LISTED:
-            report.findings.append(
-                Finding(finding.kind, finding.command_uuid[:_LONGEST_NAME], finding.created_at, finding.reason)
-            )
+            report.findings.append(replace(finding, command_uuid=finding.command_uuid[:_LONGEST_NAME]))
 
     def _first(self, command_uuid: str) -> bool:
         if command_uuid in self._named:
@@ -152,5 +178,7 @@ class Tally:
 
     def tell(self) -> None:
         """How far it is."""
+        report = self._report
         if self._progress is not None:
-            self._progress(VerifyProgress(self._report.compared, self._report.compared - self._report.equal))
+            differing = report.compared - report.equal
+            self._progress(VerifyProgress(report.compared, differing, report.repaired + report.deleted))

@@ -18,10 +18,15 @@ from commandstore.command import Position
 from commandstore.errors import CommandStoreError
 from commandstore.replication.findings import FindingKind
 
-__all__ = ["Answer", "Candidate", "Verdict", "of_destination", "of_source", "quick", "unreadable"]
+__all__ = ["Answer", "Candidate", "Misfit", "Verdict", "of_destination", "of_source", "quick", "unreadable"]
+
+
+class Misfit(CommandStoreError):
+    """A command can be read, but is not what the digest beside it says: one of the two was altered."""
+
 
 Answer = Record | CommandStoreError | None
-"""What a store has of a uuid: plain, unreadable, or nothing."""
+"""What a store has of a uuid: plain, unreadable (or a :class:`Misfit`), or nothing."""
 
 _FIELDS = {
     "created_at": "created_at",
@@ -113,12 +118,14 @@ def of_source(candidate: Candidate, here: Answer, there: Answer, in_scope: Calla
     return Verdict(FindingKind.ALTERED, _difference(here, there))
 
 
-def of_destination(
+def of_destination(  # noqa: PLR0911 - one for each thing that may be the matter
     candidate: Candidate, here: Answer, there: Answer, in_scope: Callable[[Record], bool]
 ) -> Verdict | None:
     """The verdict on what was met in the destination; None where it isn't to be counted here."""
     if there is None:
         return None
+    if here is None and isinstance(there, Misfit):
+        return _NOT_HERE
     for found, where in ((there, "destination"), (here, "source")):
         if isinstance(found, CommandStoreError):
             return unreadable(found, where)
@@ -135,8 +142,9 @@ def of_destination(
 
 
 def unreadable(error: CommandStoreError, where: str) -> Verdict:
-    """A record that can't be read."""
-    return Verdict(FindingKind.FAILED, f"in the {where}: {error}")
+    """A record that can't be read, or can't be believed."""
+    kind = FindingKind.ALTERED if isinstance(error, Misfit) else FindingKind.FAILED
+    return Verdict(kind, f"in the {where}: {error}")
 
 
 def _difference(here: Record, there: Record) -> str:

@@ -1,8 +1,9 @@
 """Comparing two stores: a walk over both in the total order, and a second look at all that differs.
 
-The walk reads no payload where a store keeps digests. It only finds candidates: what it met in one store alone is asked
-for by its uuid, consistently and in both, before anything is said of it (``judgement.py``). So a list that lags behind,
-or a sync that is under way, makes no findings.
+The walk reads no payload where a store keeps digests. It compares both lists by ranges (``streams.py``), and finds
+only candidates: what it met in one store alone is asked for by its uuid, consistently and in both, before anything is
+said of it (``judgement.py``). So a list that lags behind, or a sync that is under way, makes no findings. What is found
+may be put right (``repair.py``).
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from commandstore.errors import ConfigurationError
 from commandstore.replication import judgement
 from commandstore.replication.findings import Finding, FindingKind, Tally, VerifyProgress, VerifyReport
 from commandstore.replication.judgement import Answer, Candidate, Verdict
-from commandstore.replication.streams import WHOLE_AT_ONCE, Met, Side, Stream
-from commandstore.replication.walk import DEFAULT_LAG
+from commandstore.replication.repair import Done, Repair
+from commandstore.replication.streams import WHOLE_AT_ONCE, Met, Side, Stream, alike
 from commandstore.store import AsyncCommandStore, CommandStore
 
 __all__ = ["Settings", "Verify", "verify_async_command_stores", "verify_command_stores"]
@@ -37,6 +38,9 @@ def verify_command_stores(
     source: CommandStore,
     destination: CommandStore,
     *,
+    repair: bool = False,
+    delete_extra: bool = False,
+    payloads: bool = False,
     tenant_uuid: str | None = None,
     after: int | None = None,
     before: int | None = None,
@@ -44,35 +48,43 @@ def verify_command_stores(
     progress: Callable[[VerifyProgress], None] | None = None,
     time_left: Callable[[], float] | None = None,
 ) -> VerifyReport:
-    """Compare two stores over a range of time, and name what is not in both alike. Writes nothing.
+    """Compare two stores over a range of time, name what is not in both alike, and put it right if asked to.
 
     Commands are compared by their digests. A store that keeps digests beside its commands (all but SQL) is taken at
-    their word: their payloads are read only where something differs. May run while both stores are written to.
+    its word: its payloads are read only where something differs. May run while both stores are written to.
 
     Args:
-        source: what is right.
+        source: what is right. Never written.
         destination: what is compared with it.
+        repair: write to the destination what is missing there, and replace what is altered (or can't be read there) by
+            what the source has. Each command is looked at once more before it is changed.
+        delete_extra: with ``repair``, remove from the destination what the source doesn't have. For a destination that
+            several sources are copied to, give ``tenant_uuid`` as well: what is another source's is extra to this one.
+        payloads: read all payloads on both sides, and compute each digest anew, so that an alteration that left the
+            digest beside it untouched is found too.
         tenant_uuid: only this tenant's.
         after: only ``created_at`` greater than this, in its unit.
-        before: only ``created_at`` less than this; None takes ten minutes ago, as what is younger may still be on its
-            way (stated to hold for nanosecond clocks).
+        before: only ``created_at`` less than this; None takes the start of the verification, in nanoseconds since 1970,
+            as what is newer may still be on its way.
         page_size: how many commands are read at once; None takes what suits each store.
         progress: called after each page.
         time_left: asked before each page for the seconds that are left; at 0 or less, the verification ends with
             ``complete=False``, after one more look at what it has found. So hold back some seconds for that.
 
     Returns:
-        The account: ``compared == equal + missing + extra + altered + failed``.
+        The account: ``compared == equal + missing + extra + altered + failed``. Where both are one store, there is
+        nothing to compare (``same_store``), unless ``payloads`` has it compared with its own digests.
 
     Raises:
         ConfigurationError, InvalidQuery: an argument that can't be right.
-        CommandStoreError: a store failed.
+        ReadOnlyStore: a repair of a destination that was opened read-only; nothing was touched.
+        CommandStoreError: a store failed. What was repaired until then is durable, and the next run goes on.
     """
     if not isinstance(source, CommandStore) or not isinstance(destination, CommandStore):
         raise ConfigurationError(
             "verify_command_stores takes two CommandStores; for asyncio, verify_async_command_stores"
         )
-    settings = Settings(tenant_uuid, after, before, page_size, progress, time_left)
+    settings = Settings(repair, delete_extra, payloads, tenant_uuid, after, before, page_size, progress, time_left)
     return run(Verify(source.core, destination.core, settings).run())
 
 
@@ -80,6 +92,9 @@ async def verify_async_command_stores(
     source: AsyncCommandStore,
     destination: AsyncCommandStore,
     *,
+    repair: bool = False,
+    delete_extra: bool = False,
+    payloads: bool = False,
     tenant_uuid: str | None = None,
     after: int | None = None,
     before: int | None = None,
@@ -90,7 +105,7 @@ async def verify_async_command_stores(
     """Compare two stores over a range of time; as :func:`verify_command_stores`, for asyncio."""
     if not isinstance(source, AsyncCommandStore) or not isinstance(destination, AsyncCommandStore):
         raise ConfigurationError("verify_async_command_stores takes two AsyncCommandStores")
-    settings = Settings(tenant_uuid, after, before, page_size, progress, time_left)
+    settings = Settings(repair, delete_extra, payloads, tenant_uuid, after, before, page_size, progress, time_left)
     return await Verify(source.core, destination.core, settings).run()
 
 
@@ -98,6 +113,9 @@ async def verify_async_command_stores(
 class Settings:
     """How a verification runs; see :func:`verify_command_stores`."""
 
+    repair: bool = False
+    delete_extra: bool = False
+    payloads: bool = False
     tenant_uuid: str | None = None
     after: int | None = None
     before: int | None = None
@@ -108,6 +126,8 @@ class Settings:
     def __post_init__(self) -> None:
         if self.page_size is not None and (not is_int(self.page_size) or self.page_size < 1):
             raise ConfigurationError("page_size must be a whole number of at least 1")
+        if self.delete_extra and not self.repair:
+            raise ConfigurationError("delete_extra goes with repair: without it nothing is changed")
 
 
 class Verify:
@@ -132,27 +152,43 @@ class Verify:
     ) -> None:
         self._settings = settings
         self._monotonic = monotonic
-        before = now() - DEFAULT_LAG if settings.before is None else settings.before
+        before = now() if settings.before is None else settings.before
         self._query = source.query({"tenant_uuid": settings.tenant_uuid, "after": settings.after, "before": before})
         # Both sides' digests in one form: plain, or keyed as the destination keeps them.
-        crypto = destination.options.crypto
-        hexed = destination.backend.sealed_as_hex
+        sealed = destination.options.crypto is not None
+        hexed = destination.sealing.digests_are_of_ciphers
+        keyed = destination.sealing if sealed and not hexed and not settings.payloads else None
+        believed = not settings.payloads
         self._source = Side(
             source,
-            payload=source.options.crypto is not None,
-            form=crypto.digest if crypto is not None and not hexed else None,
+            "source",
+            payload=settings.payloads or source.options.crypto is not None,
+            keyed=keyed,
+            believed=believed,
         )
-        self._destination = Side(destination, payload=crypto is not None and hexed)
+        self._destination = Side(destination, "destination", payload=settings.payloads or hexed, believed=believed)
         self._report = VerifyReport()
         self._tally = Tally(self._report, settings.progress)
         self._candidates: list[Met] = []
+        self._to_repair: dict[str, Finding] = {}
+        self._repair = Repair(
+            self._source, self._destination, in_scope=self._query.matches, delete_extra=settings.delete_extra
+        )
 
     async def run(self) -> VerifyReport:
         """Run; see :func:`verify_command_stores`."""
         began = self._monotonic()
-        self._source.core.ready()
-        self._destination.core.ready()
+        source, destination = self._source.core, self._destination.core
+        source.ready()
+        destination.ready()
+        if self._settings.repair:
+            destination.writable()
+            await destination.ready_to_record()
         self._report.reached = self._query.after
+        same = source.backend.location == destination.backend.location
+        if same and not self._settings.payloads:
+            self._report.same_store = self._report.complete = True
+            return self._report
         for query in _stretches(self._query):
             if not await self._walk(query):
                 break
@@ -166,6 +202,9 @@ class Verify:
         source = Stream(self._source, query, self._settings.page_size)
         destination = Stream(self._destination, query, self._settings.page_size)
         while await self._ready(source) and await self._ready(destination):
+            if same := alike(source, destination):
+                self._tally.alike(same)
+                continue
             here, there = source.head, destination.head
             if here is None and there is None:
                 await self._settle()
@@ -203,7 +242,7 @@ class Verify:
         """Read on until the next rows of one place are there, or the end; False where time ran out."""
         while True:
             for bad in stream.unreadable():
-                self._tally.found(bad)
+                await self._found(bad)
             if stream.ready:
                 return True
             if self._settings.time_left is not None and self._settings.time_left() <= 0:
@@ -214,27 +253,28 @@ class Verify:
     # The second look
 
     async def _settle(self) -> None:
-        """Judge all candidates, by what both stores answer for their uuids."""
+        """Judge all candidates, by what both stores answer for their uuids; and repair what was found."""
         met, self._candidates = self._candidates, []
         hard: list[Met] = []
         for some in _cut(met, SETTLED_AT_ONCE):
-            uuids = _uuids(some)
-            here, there = await self._source.digests(uuids), await self._destination.digests(uuids)
+            tenants = {one.candidate.position.command_uuid: one.tenant_uuid for one in some}
+            here, there = await self._source.digests(tenants), await self._destination.digests(tenants)
             for one in some:
                 uuid = one.candidate.position.command_uuid
                 verdict = judgement.quick(one.candidate, here.get(uuid), there.get(uuid))
                 if isinstance(verdict, Verdict):
-                    self._count(one.candidate, verdict)
+                    await self._count(one.candidate, verdict)
                 elif not verdict:
                     hard.append(one)
         for some in _cut(hard, WHOLE_AT_ONCE):
             await self._judge(some)
+        await self._put_right()
         if met:
             self._tally.tell()
 
     async def _judge(self, met: Sequence[Met]) -> None:
-        uuids = _uuids(met)
-        here, there = await self._source.core.fetch(uuids), await self._destination.core.fetch(uuids)
+        uuids = list(dict.fromkeys(one.candidate.position.command_uuid for one in met))
+        here, there = await self._source.fetch(uuids), await self._destination.fetch(uuids)
         for candidate in (one.candidate for one in met):
             uuid = candidate.position.command_uuid
             judge = judgement.of_source if candidate.in_source else judgement.of_destination
@@ -243,7 +283,7 @@ class Verify:
             if altered and candidate.in_source and await self._is_repeat(candidate, there.get(uuid)):
                 continue
             if verdict is not None:
-                self._count(candidate, verdict)
+                await self._count(candidate, verdict)
 
     async def _is_repeat(self, candidate: Candidate, there: Answer) -> bool:
         """Whether the destination has what another row of this uuid has in the source."""
@@ -266,12 +306,38 @@ class Verify:
                 break
         return False
 
-    def _count(self, candidate: Candidate, verdict: Verdict) -> None:
+    async def _count(self, candidate: Candidate, verdict: Verdict) -> None:
         created_at, uuid = candidate.position
         if verdict.kind is None:
             self._tally.equal(uuid if candidate.unordered else None)
             return
-        self._tally.found(Finding(verdict.kind, uuid, created_at, verdict.reason))
+        await self._found(Finding(verdict.kind, uuid, created_at, verdict.reason))
+
+    # The repair
+
+    async def _found(self, finding: Finding) -> None:
+        if not self._settings.repair:
+            self._tally.found(finding)
+        else:
+            self._to_repair.setdefault(finding.command_uuid, finding)
+            if len(self._to_repair) >= WHOLE_AT_ONCE:
+                await self._put_right()
+
+    async def _put_right(self) -> None:
+        """Repair what was found, and count it by what became of it."""
+        if not self._to_repair:
+            return
+        findings, self._to_repair = list(self._to_repair.values()), {}
+        try:
+            await self._repair.run(findings, self._repaired, any_equal=self._report.equal > 0)
+        finally:
+            self._tally.tell()
+
+    def _repaired(self, finding: Finding, done: Finding | Done) -> None:
+        if isinstance(done, Finding):
+            self._tally.found(done)
+        elif done is Done.EQUAL:
+            self._tally.equal(finding.command_uuid)
 
 
 def _stretches(query: CommandQuery) -> list[CommandQuery]:
@@ -283,10 +349,6 @@ def _stretches(query: CommandQuery) -> list[CommandQuery]:
     if (query.after is not None and query.after >= -1) or (query.before is not None and query.before <= 0):
         return [query]
     return [replace(query, before=0), replace(query, after=-1)]
-
-
-def _uuids(met: Sequence[Met]) -> list[str]:
-    return list(dict.fromkeys(one.candidate.position.command_uuid for one in met))
 
 
 def _cut(met: Sequence[Met], count: int) -> Iterator[list[Met]]:

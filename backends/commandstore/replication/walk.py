@@ -20,6 +20,7 @@ from commandstore.errors import (
     InvalidCommand,
     SyncError,
 )
+from commandstore.ledger.log import MAX_LEAVES
 from commandstore.records import Fate
 from commandstore.replication import plan
 from commandstore.replication.account import Account
@@ -126,6 +127,8 @@ class Walk(ABC):
         self._slowest = 0.0  # of the batches that were written
         self._read_in = 0.0  # the last read; the first of a walk may have to sort
         self._stopped = False  # the time was up
+        # Where everything is compared anew, what the ledger has and the destination lost may be created once more.
+        self._journal = None if settings.dry_run else destination.journal(careful=not settings.resume_from_dest)
 
     @abstractmethod
     async def _save(self) -> None:
@@ -222,6 +225,8 @@ class Walk(ABC):
             order = {id(row): index for index, row in enumerate(batch.rows)}
             self._park(sorted(batch.bad, key=lambda item: order[id(item[0])]))
             advance(batch)
+            if self._journal is not None and self._journal.full:
+                await self._journal.record("sync", MAX_LEAVES)
             if self._monotonic() - self._saved_at >= SAVE_EVERY:
                 await self._save()
 
@@ -230,6 +235,11 @@ class Walk(ABC):
         whole = self._settings.tenant_uuid is None and self._settings.start_after_time is None
         if self._stopped and whole and self._account.expected is not None:
             self._report.remaining = max(0, self._account.expected - self._report.read)
+
+    async def _record_written(self) -> None:
+        """Record in the destination's ledger, where it keeps one, all that was written. Before any checkpoint."""
+        if self._journal is not None:
+            await self._journal.record("sync")
 
     def _is_retried(self, row: Row) -> bool:
         """Whether the row is one that was parked, and has been tried and counted in this run already."""
@@ -250,8 +260,11 @@ class Walk(ABC):
             return
         rows = {id(row.record): row for row in batch.rows}
         try:
-            settle = self._destination.compare if self._settings.dry_run else self._destination.write
-            fates: Sequence[Fate | CommandStoreError | None] = await settle(good)
+            fates: Sequence[Fate | CommandStoreError | None] = await (
+                self._destination.compare(good)
+                if self._settings.dry_run
+                else self._destination.write(good, journal=self._journal)
+            )
         except CommandStoreError as error:
             self._account.written(good, error.fates)
             raise

@@ -22,6 +22,7 @@ from commandstore.core import PAGE, Filters
 from commandstore.crypto import Crypto
 from commandstore.drive import run
 from commandstore.errors import CommandStoreError, InvalidCommand
+from commandstore.ledger.signing import Signer
 from commandstore.store import AsyncCommandStore, CommandStore
 
 __all__ = ["DriveName", "Lab", "OverAsync", "Place"]
@@ -77,8 +78,19 @@ class OverAsync(CommandStore):
         crypto: Crypto | None = None,
         attributes: Mapping[str, Any] | None = None,
         create: bool = True,
+        on_undecryptable: str = "raise",
+        signer: Signer | None = None,
     ) -> None:
-        self._runner.run(self._store.init(read_only=read_only, crypto=crypto, attributes=attributes, create=create))
+        self._runner.run(
+            self._store.init(
+                read_only=read_only,
+                crypto=crypto,
+                attributes=attributes,
+                create=create,
+                on_undecryptable=on_undecryptable,
+                signer=signer,
+            )
+        )
 
     def create(self, command: Command) -> None:
         self._runner.run(self._store.create(command))
@@ -185,10 +197,19 @@ class Lab:
         crypto: Crypto | None = None,
         attributes: Mapping[str, Any] | None = None,
         create: bool = True,
+        on_undecryptable: str = "raise",
+        signer: Signer | None = None,
     ) -> CommandStore:
         """A store at the place, over a backend of its own: another process, as it were."""
         store = self.closed()
-        store.init(read_only=read_only, crypto=crypto, attributes=attributes, create=create)
+        store.init(
+            read_only=read_only,
+            crypto=crypto,
+            attributes=attributes,
+            create=create,
+            on_undecryptable=on_undecryptable,
+            signer=signer,
+        )
         return store
 
     def do(self, coroutine: Coroutine[Any, Any, T]) -> T:

@@ -1,21 +1,24 @@
 locals {
   # An unset variable is left out: the function then takes the default of the code.
   environment = { for key, value in {
-    COMMANDSTORE_SOURCE_SECRET     = var.source_secret_arn
-    COMMANDSTORE_SOURCE_SECRET_KEY = var.source_secret_key
-    COMMANDSTORE_SOURCE_PARAMETER  = var.source_parameter_arn
-    COMMANDSTORE_SOURCE_NAME       = var.source_name
-    COMMANDSTORE_DESTINATION       = var.destination_url
-    COMMANDSTORE_TENANT_UUID       = var.tenant_uuid
-    COMMANDSTORE_BATCH_SIZE        = var.batch_size
-    COMMANDSTORE_CONCURRENCY       = var.concurrency
-    COMMANDSTORE_SKIP_ON_ERROR     = var.skip_on_error
-    COMMANDSTORE_LAG               = var.lag
-    COMMANDSTORE_LEASE_SECONDS     = var.lease_seconds
-    COMMANDSTORE_VERIFY_HOURS      = var.verify_hours
-    COMMANDSTORE_METRICS_NAMESPACE = var.metrics_namespace
-    POWERTOOLS_SERVICE_NAME        = var.name
-    POWERTOOLS_LOG_LEVEL           = var.log_level
+    COMMANDSTORE_SOURCE_SECRET           = var.source_secret_arn
+    COMMANDSTORE_SOURCE_SECRET_KEY       = var.source_secret_key
+    COMMANDSTORE_SOURCE_PARAMETER        = var.source_parameter_arn
+    COMMANDSTORE_SOURCE_KEYS_SECRET      = var.source_keys_secret_arn
+    COMMANDSTORE_SOURCE_NAME             = var.source_name
+    COMMANDSTORE_DESTINATION             = var.destination_url
+    COMMANDSTORE_DESTINATION_KEYS_SECRET = var.destination_keys_secret_arn
+    COMMANDSTORE_LEDGER_KEY              = var.ledger_key_arn
+    COMMANDSTORE_TENANT_UUID             = var.tenant_uuid
+    COMMANDSTORE_BATCH_SIZE              = var.batch_size
+    COMMANDSTORE_CONCURRENCY             = var.concurrency
+    COMMANDSTORE_SKIP_ON_ERROR           = var.skip_on_error
+    COMMANDSTORE_LAG                     = var.lag
+    COMMANDSTORE_LEASE_SECONDS           = var.lease_seconds
+    COMMANDSTORE_VERIFY_HOURS            = var.verify_hours
+    COMMANDSTORE_METRICS_NAMESPACE       = var.metrics_namespace
+    POWERTOOLS_SERVICE_NAME              = var.name
+    POWERTOOLS_LOG_LEVEL                 = var.log_level
   } : key => tostring(value) if value != null }
 }
 

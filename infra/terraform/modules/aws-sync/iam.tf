@@ -58,8 +58,37 @@ data "aws_iam_policy_document" "function" {
       condition {
         test     = "StringEquals"
         variable = "kms:ViaService"
-        values   = ["${var.source_secret_arn == null ? "ssm" : "secretsmanager"}.${local.region}.amazonaws.com"]
+        values   = [for service in local.secret_services : "${service}.${local.region}.amazonaws.com"]
       }
+    }
+  }
+
+  # Every function opens both stores as they are, also where it meets no payload.
+  dynamic "statement" {
+    for_each = length(local.keys_secrets) == 0 ? [] : [local.keys_secrets]
+    content {
+      sid       = "Keys"
+      actions   = ["secretsmanager:GetSecretValue"]
+      resources = statement.value
+    }
+  }
+
+  dynamic "statement" {
+    for_each = var.payload_kms_key_arn == null || length(each.value.payloads) == 0 ? [] : [var.payload_kms_key_arn]
+    content {
+      sid       = "Payloads"
+      actions   = each.value.payloads
+      resources = [statement.value]
+    }
+  }
+
+  # Whoever can sign can state anything: only what copies commands may.
+  dynamic "statement" {
+    for_each = var.ledger_key_arn == null || !each.value.signs ? [] : [var.ledger_key_arn]
+    content {
+      sid       = "Ledger"
+      actions   = ["kms:GetPublicKey", "kms:Sign"]
+      resources = [statement.value]
     }
   }
 

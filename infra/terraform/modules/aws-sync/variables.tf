@@ -94,7 +94,7 @@ variable "source_parameter_arn" {
 }
 
 variable "source_kms_key_arn" {
-  description = "The KMS key that encrypts the secret or parameter; null: the key that AWS keeps for that service."
+  description = "The KMS key that encrypts the secrets and the parameter; null: the keys that AWS keeps for these services."
   type        = string
   default     = null
 

@@ -1,0 +1,295 @@
+"""The audit: the chain is replayed, and what it says of each command is compared with what the store holds.
+
+A full audit walks the store, payloads included and nothing opened, and compares at the end. It only finds candidates:
+each is asked for by its uuid, consistently, and held against the ledger as it is by then, before anything is said of
+it. What is being written right now is recorded a moment later (created) or was a moment before (updated, deleted), so
+where candidates are left, the audit waits a little and looks again.
+
+An audit from a checkpoint asks for the commands of the new entries by their uuids, and for the store's count.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from commandstore.audit.book import Book, Case, Seen, State, Verdict, judge
+from commandstore.audit.chain import Chain
+from commandstore.audit.checkpoint import AuditCheckpoint
+from commandstore.audit.report import AuditFinding, AuditKind, AuditProgress, AuditReport, Tally
+from commandstore.audit.seen import Pace, fetch, walk
+from commandstore.command import INT64_MAX, INT64_MIN, CommandQuery
+from commandstore.core import PAGE, StoreCore
+from commandstore.drive import run
+from commandstore.errors import ConfigurationError
+from commandstore.ledger.leaves import Op
+from commandstore.ledger.signing import Verifier
+from commandstore.store import AsyncCommandStore, CommandStore
+
+__all__ = ["Audit", "Settings", "verify_async_ledger", "verify_ledger"]
+
+_ASKED_AT_ONCE = 20
+_WAITED_FOR = 5000
+_TIES_PAGES = 10
+_PAUSE = 1.0
+
+
+def verify_ledger(
+    store: CommandStore,
+    public_keys: Sequence[bytes | str],
+    *,
+    checkpoint: AuditCheckpoint | None = None,
+    full: bool = False,
+    count: bool = True,
+    patience: float = 10.0,
+    progress: Callable[[AuditProgress], None] | None = None,
+) -> AuditReport:
+    """Whether the ledger is whole, and the store holds what it says. Writes nothing, and needs no key of payloads.
+
+    May run while the store is written to.
+
+    Args:
+        store: open, read-only if you like.
+        public_keys: PEM texts: all keys that the ledger was ever signed with.
+        checkpoint: of an earlier audit. Without one, all is looked at, and nothing can be found that fits in itself:
+            store and ledger put back together to an older copy, or another history by whoever has the signing key.
+        full: look at all, and hold it against the checkpoint too.
+        count: from a checkpoint, compare how many commands there are; costs the store's count.
+        patience: how many seconds to wait, once in all, for what is just being written; only where something differs.
+        progress: called after each page and entry.
+
+    Returns:
+        The account; ``checkpoint`` in it is for the next audit, where all fits.
+
+    Raises:
+        ConfigurationError: an argument that can't be right; no public key.
+        CommandStoreError: the store failed.
+    """
+    if not isinstance(store, CommandStore):
+        raise ConfigurationError("verify_ledger takes a CommandStore; for asyncio, verify_async_ledger")
+    settings = Settings(checkpoint, full, count, patience, progress)
+    return run(Audit(store.core, Verifier(public_keys), settings).run())
+
+
+async def verify_async_ledger(
+    store: AsyncCommandStore,
+    public_keys: Sequence[bytes | str],
+    *,
+    checkpoint: AuditCheckpoint | None = None,
+    full: bool = False,
+    count: bool = True,
+    patience: float = 10.0,
+    progress: Callable[[AuditProgress], None] | None = None,
+) -> AuditReport:
+    """Whether the ledger is whole, and the store holds what it says; as :func:`verify_ledger`, for asyncio."""
+    if not isinstance(store, AsyncCommandStore):
+        raise ConfigurationError("verify_async_ledger takes an AsyncCommandStore")
+    settings = Settings(checkpoint, full, count, patience, progress)
+    return await Audit(store.core, Verifier(public_keys), settings).run()
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How an audit runs; see :func:`verify_ledger`."""
+
+    checkpoint: AuditCheckpoint | None = None
+    full: bool = False
+    count: bool = True
+    patience: float = 10.0
+    progress: Callable[[AuditProgress], None] | None = None
+
+
+class Audit:
+    """One audit.
+
+    Args:
+        core: the store's.
+        verifier: of the ledger's signatures.
+        settings: see :func:`verify_ledger`.
+        now: the clock, in nanoseconds since 1970.
+        monotonic: a clock in seconds that never goes back.
+    """
+
+    def __init__(
+        self,
+        core: StoreCore,
+        verifier: Verifier,
+        settings: Settings,
+        *,
+        now: Callable[[], int] = time.time_ns,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._core = core
+        self._verifier = verifier
+        self._settings = settings
+        self._now = now
+        self._monotonic = monotonic
+        self._report = AuditReport(store=core.backend.location)
+        self._tally = Tally(self._report, settings.progress)
+        self._surplus = 0  # how many commands more there are than the ledger knows, by what was named
+
+    async def run(self) -> AuditReport:
+        """Run; see :func:`verify_ledger`."""
+        began = self._monotonic()
+        self._core.ready()
+        book = Book()
+        try:
+            await self._run(book)
+        finally:
+            book.close()
+        self._report.complete = True
+        self._report.seconds = self._monotonic() - began
+        return self._report
+
+    async def _run(self, book: Book) -> None:
+        report, known = self._report, self._settings.checkpoint
+        chain = Chain(self._core, self._verifier, book, self._tally, known)
+        report.since = known.sequence if known is not None else None
+        from_checkpoint = known if not self._settings.full and await chain.start_after_checkpoint() else None
+        report.full = from_checkpoint is None
+        await chain.advance()
+        if not report.head:
+            self._tally.entry(1, "there is no ledger: it was never begun, or it was removed")
+        if from_checkpoint is None:
+            await walk(self._core, book, self._nameless, self._tally.met)
+            await chain.advance()
+        # What is appended from here on is taken into account, and compared only by the next audit.
+        head, net = chain.head, report.created - report.deleted
+        live, idle = await self._compare(book)
+        report.expected = live if from_checkpoint is None else from_checkpoint.commands + net + idle
+        expected = report.expected
+        await chain.advance()
+        await self._settle(book, chain)
+        if from_checkpoint is not None and self._settings.count:
+            await self._compare_counts(chain, from_checkpoint.commands + idle)
+        if head is not None and not report.findings:
+            report.checkpoint = AuditCheckpoint(head.sequence, head.hash.hex(), expected, self._now(), report.store)
+
+    def _nameless(self, name: str, reason: str) -> None:
+        # The ledger can't be asked about it.
+        self._tally.command(AuditFinding(AuditKind.UNREADABLE, name, None, None, reason))
+
+    async def _fetch(self, uuids: Sequence[str], pace: Pace) -> dict[str, Seen]:
+        return await fetch(self._core, uuids, pace)
+
+    # Both held together
+
+    async def _compare(self, book: Book) -> tuple[int, int]:
+        """Judge what is plain to see, and put the rest aside.
+
+        Returns:
+            How many commands the ledger knows, and what is to be added where its creations and deletions are counted.
+        """
+        live = idle = 0
+        cases, pace, call = book.cases(), Pace(_ASKED_AT_ONCE, PAGE), self._core.drive.call
+        while some := await call(list, islice(cases, PAGE if self._report.full else pace.size)):
+            if not self._report.full:
+                seen = await self._fetch([case.command_uuid for case in some], pace)
+                some = [case._replace(seen=seen.get(case.command_uuid)) for case in some]
+                self._tally.read += len(some)
+            aside = []
+            for case in some:
+                if case.state is not None:
+                    live += case.state.live
+                    idle += case.state.idle
+                if judge(case.state, case.seen) is not None or (case.seen and case.seen.other is not None):
+                    aside.append(case)
+                elif case.seen is not None:
+                    self._tally.intact()
+            await call(book.put_aside, aside)
+            self._tally.tell()
+        return live, idle
+
+    async def _settle(self, book: Book, chain: Chain) -> None:
+        """Look once more at what was put aside, until it fits or patience ends; what is left then is named."""
+        deadline = self._monotonic() + self._settings.patience
+        left = await self._look_again(book, name=self._settings.patience <= 0)
+        while left:
+            seconds = deadline - self._monotonic()
+            if seconds > 0 and left <= _WAITED_FOR:
+                await self._core.drive.sleep(min(seconds, _PAUSE))
+                await chain.advance()
+            left = await self._look_again(book, name=seconds <= 0 or left > _WAITED_FOR)
+
+    async def _look_again(self, book: Book, *, name: bool) -> int:
+        """Judge what was put aside by what the store answers for its uuids.
+
+        Returns:
+            How many are left that do not fit, and were not named.
+        """
+        left, after, pace, call = 0, 0, Pace(_ASKED_AT_ONCE, PAGE), self._core.drive.call
+        while some := await call(book.aside, after, pace.size):
+            after, settled = some[-1][0], []
+            found = await self._fetch([case.command_uuid for _, case in some], pace)
+            for number, case in some:
+                uuid, seen = case.command_uuid, found.get(case.command_uuid)
+                verdict = judge(case.state, seen) or await self._listed(case, seen)
+                if verdict is not None and not name:
+                    left += 1
+                    continue
+                settled.append(number)
+                if verdict is not None:
+                    self._surplus += (seen is not None) - (case.state is not None and case.state.live)
+                    self._tally.command(self._finding(uuid, case.state, seen, verdict))
+                elif seen is not None:
+                    self._tally.intact()
+            await call(book.settle, settled)
+            self._tally.tell()
+        return left
+
+    def _finding(self, uuid: str, state: State | None, seen: Seen | None, verdict: Verdict) -> AuditFinding:
+        created_at = seen.created_at if seen is not None and seen.created_at is not None else None
+        if created_at is None and state is not None:
+            created_at = state.created_at
+        reason = verdict.reason
+        if verdict.kind is AuditKind.ALTERED and state is not None and state.op == Op.UPDATE and not state.before:
+            reason += "; it may be as it was before that update (a full audit tells)"
+        return AuditFinding(verdict.kind, uuid, state.sequence if state is not None else None, created_at, reason)
+
+    async def _listed(self, case: Case, seen: Seen | None) -> Verdict | None:
+        """Whether lists show a command that is as it should be, and show it once."""
+        if seen is None or not self._report.full:
+            return None
+        times = {seen.created_at, *((case.seen.created_at, case.seen.other) if case.seen else ())}
+        rows = 0
+        for at in times - {None}:
+            found = await self._rows_at(at, case.command_uuid)
+            if found is None:
+                return None
+            rows += found
+        if rows > 1:
+            return Verdict(AuditKind.ADDED, "there is a second record of this uuid")
+        return None if rows else Verdict(AuditKind.UNLISTED, "it is there, and lists do not show it")
+
+    async def _rows_at(self, at: int, uuid: str) -> int | None:
+        """How many rows of a command lists show at a time; None where more commands share it than are worth reading."""
+        query = CommandQuery(after=at - 1 if at > INT64_MIN else None, before=at + 1 if at < INT64_MAX else None)
+        rows, key = 0, None
+        for _ in range(_TIES_PAGES):
+            found = await self._core.backend.page(query, key, PAGE, payload=False)
+            rows += sum(row.record is not None and row.record.command_uuid == uuid for row in found.rows)
+            if (key := found.next_key) is None:
+                return rows
+        return None
+
+    async def _compare_counts(self, chain: Chain, base: int) -> None:
+        """Whether the store holds as many commands as the ledger knows."""
+        report = self._report
+        deadline = self._monotonic() + self._settings.patience
+        while True:
+            report.counted = await self._core.backend.count(CommandQuery())
+            await chain.advance()
+            report.expected = base + report.created - report.deleted
+            if report.counted == report.expected:
+                return
+            if (seconds := deadline - self._monotonic()) <= 0:
+                break
+            await self._core.drive.sleep(min(seconds, _PAUSE))
+            await chain.advance()
+        if report.counted != report.expected + self._surplus:
+            self._tally.count(
+                f"the store holds {report.counted:,} commands, and the ledger knows {report.expected:,}; "
+                "a full audit names those that were added or dropped"
+            )

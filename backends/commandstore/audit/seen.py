@@ -1,0 +1,96 @@
+"""What the store holds, as an auditor sees it: whole records as they are stored, and nothing opened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from commandstore.audit.book import Book, Seen
+from commandstore.codec import Record
+from commandstore.command import CommandQuery, session_of
+from commandstore.contract import Key, Row
+from commandstore.core import PAGE, StoreCore
+from commandstore.errors import CorruptRecord
+from commandstore.ledger.leaves import stored_digest
+
+__all__ = ["Pace", "fetch", "seen_as", "walk"]
+
+_PAGE_BYTES = 16 * 1024 * 1024
+_FIRST_PAGE = 100
+
+
+class Pace:
+    """How many commands are read at once, so that their payloads fit into memory.
+
+    Args:
+        size: to begin with.
+        most: at most.
+    """
+
+    def __init__(self, size: int, most: int = PAGE) -> None:
+        self.size = size
+        self._most = most
+
+    def had(self, weight: int) -> None:
+        """So many bytes came the last time."""
+        if weight > _PAGE_BYTES:
+            self.size = max(1, self.size // 2)
+        elif weight < _PAGE_BYTES // 4:
+            self.size = min(self._most, self.size * 2)
+
+
+def seen_as(record: Record) -> Seen:
+    """What a record is to an auditor. What is kept beside its content is checked too: lists and syncs go by it."""
+    digest, problem = stored_digest(record), None
+    if not record.cipher and record.digest != digest:
+        problem = "the digest that is kept beside it is not that of its content"
+    elif record.session_uuid != session_of(record.req_ctx):
+        problem = "the session that is kept beside it is not the one in its context"
+    return Seen(digest, record.created_at, problem)
+
+
+async def walk(core: StoreCore, book: Book, nameless: Callable[[str, str], None], met: Callable[[int], None]) -> None:
+    """Note all that lists show.
+
+    Args:
+        core: the store's.
+        book: where it is noted.
+        nameless: told where something lies that has no uuid, and what is wrong with it.
+        met: told after each page how many commands it had.
+    """
+    key: Key | None = None
+    pace = Pace(_FIRST_PAGE)
+    while True:
+        found = await core.backend.page(CommandQuery(), key, pace.size)
+        pace.had(sum(row.record.size for row in found.rows if row.record is not None))
+        await core.drive.call(book.meet, await core.drive.call(_noted, found.rows, nameless))
+        met(len(found.rows))
+        if (key := found.next_key) is None:
+            return
+
+
+def _noted(rows: Sequence[Row], nameless: Callable[[str, str], None]) -> list[tuple[str, Seen]]:
+    noted = []
+    for row in rows:
+        if row.record is not None:
+            noted.append((row.record.command_uuid, seen_as(row.record)))
+            continue
+        error = row.error or CorruptRecord("a record that can't be read")
+        uuid = getattr(error, "command_uuid", None)
+        if uuid:
+            noted.append((uuid, Seen(None, None, str(error))))
+        else:
+            nameless(getattr(error, "location", None) or "a record without a name", str(error))
+    return noted
+
+
+async def fetch(core: StoreCore, uuids: Sequence[str], pace: Pace) -> dict[str, Seen]:
+    """What the store holds under these uuids, consistently."""
+    found = await core.backend.fetch(uuids)
+    pace.had(sum(one.size for one in found.values() if isinstance(one, Record)))
+
+    def noted() -> dict[str, Seen]:
+        return {
+            uuid: seen_as(one) if isinstance(one, Record) else Seen(None, None, str(one)) for uuid, one in found.items()
+        }
+
+    return await core.drive.call(noted)

@@ -1,0 +1,284 @@
+"""The commands of ``commandstore audit``: keygen, verify, prove, check, adopt."""
+
+from __future__ import annotations
+
+import base64
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+import orjson
+
+from commandstore.audit import (
+    AuditFinding,
+    AuditProgress,
+    AuditReport,
+    check_export,
+    check_proof,
+    read_checkpoint,
+    verify_ledger,
+    write_checkpoint,
+)
+from commandstore.audit import adopt as adopt_into
+from commandstore.audit import prove as prove_of
+from commandstore.cli import output
+from commandstore.cli.output import Column, emit, moment, note, printable, say
+from commandstore.command import Command
+from commandstore.errors import ConfigurationError, LedgerError
+from commandstore.registry import open_store
+from commandstore.signingkey import new_signing_key, public_keys_from, signer_from
+
+__all__ = ["PlainProgress", "adopt", "check", "check_rows", "keygen", "prove", "verify"]
+
+MAX_SHOWN = 20
+"""How many findings people are shown; ``--json`` has all that the report lists."""
+
+PLAIN_EVERY = 5.0
+"""Seconds between two lines of progress where there is no terminal."""
+
+_KINDS = ("added", "dropped", "altered", "unfinished", "unreadable", "unlisted")
+
+
+def keygen(file: Path, *, json: bool = False) -> int:
+    """Make a signing key."""
+    public, key_id = new_signing_key(file)
+    if json:
+        emit({"signing_key": str(file), "public_key": str(public), "key_id": key_id})
+    else:
+        say(f"made {printable(str(file))} (keep it secret) and {printable(str(public))} (for auditors): key {key_id}")
+    return 0
+
+
+def verify(
+    url: str,
+    public_key_files: Sequence[Path],
+    *,
+    checkpoint_file: Path | None = None,
+    full: bool = False,
+    count: bool = True,
+    patience: float = 10.0,
+    json: bool = False,
+) -> int:
+    """Audit a store; 0 when all fits, else 1. The checkpoint is written after a clean audit only."""
+    keys = public_keys_from(public_key_files)
+    checkpoint = None if checkpoint_file is None else read_checkpoint(checkpoint_file)
+    if checkpoint_file is not None and checkpoint is None:
+        note(f"there is no checkpoint {str(checkpoint_file)!a} yet: a full audit")
+    with open_store(url, read_only=True) as store, _progress() as show:
+        report = verify_ledger(
+            store, keys, checkpoint=checkpoint, full=full, count=count, patience=patience, progress=show
+        )
+    if checkpoint_file is not None and report.checkpoint is not None:
+        write_checkpoint(checkpoint_file, report.checkpoint)
+    if json:
+        emit(report.to_dict())
+    else:
+        _print(report)
+    return 0 if report.clean else 1
+
+
+def _print(report: AuditReport) -> None:
+    """The account; above it what does not fit."""
+    if report.findings:
+        columns = [
+            Column("WHAT"),
+            Column("ENTRY", right=True),
+            Column("COMMAND_UUID"),
+            Column("CREATED_AT", right=True),
+        ]
+        rows = [_row(finding) for finding in report.findings[:MAX_SHOWN]]
+        output.table([*columns, Column("WHY", may_shrink=True)], rows)
+    total = report.commands - report.intact + report.bad_entries
+    if total > MAX_SHOWN:
+        say(f"... and {total - MAX_SHOWN:,} more (--json lists up to 1,000)")
+    if report.first_bad_entry is not None:
+        say(f"first entry that does not fit: {report.first_bad_entry}")
+    say(_account(report))
+
+
+def _row(finding: AuditFinding) -> list[str]:
+    return [
+        finding.kind.value,
+        "" if finding.sequence is None else str(finding.sequence),
+        finding.command_uuid or "",
+        "" if finding.created_at is None else str(finding.created_at),
+        finding.reason,
+    ]
+
+
+def _account(report: AuditReport) -> str:
+    bad = "".join(f" + {getattr(report, kind):,} {kind}" for kind in _KINDS if getattr(report, kind))
+    what = "full audit" if report.full else f"audit from entry {report.since}"
+    changes = f"; {report.updated:,} updates and {report.deleted:,} deletions recorded" if report.changes else ""
+    return (
+        f"{'clean' if report.clean else 'NOT CLEAN'}: {what} up to entry {report.head}: {report.entries:,} entries, "
+        f"{report.commands:,} commands = {report.intact:,} intact{bad}{changes}, in {report.seconds:,.1f} s"
+    )
+
+
+def prove(url: str, command_uuid: str, *, out: Path | None = None) -> int:
+    """Write a proof; 1 when there is none.
+
+    Raises:
+        ConfigurationError: there is a file already, or it can't be written.
+    """
+    if out is not None and out.exists():
+        raise ConfigurationError(f"{str(out)!a} is there already; nothing was changed")
+    with open_store(url, read_only=True) as store:
+        try:
+            proof = prove_of(store, command_uuid)
+        except LedgerError as error:
+            note(f"commandstore: {error}")
+            return 1
+    if out is None:
+        emit(proof.to_json())
+        return 0
+    try:
+        with out.open("xb") as file:
+            file.write(orjson.dumps(proof.to_json(), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    except OSError as error:
+        raise ConfigurationError(f"can't write {str(out)!a}: {error.strerror}") from error
+    return 0
+
+
+def check(file: Path, public_key_files: Sequence[Path], *, command_file: Path | None = None, json: bool = False) -> int:
+    """Check a proof; 1 when it does not hold."""
+    keys = public_keys_from(public_key_files)
+    text = _read(file)
+    command = None if command_file is None else _command(command_file)
+    try:
+        proof = check_proof(text, keys, command)
+    except LedgerError as error:
+        if json:
+            emit({"holds": False, "reason": str(error)})
+        else:
+            say(f"does NOT hold: {printable(str(error))}")
+        return 1
+    entry, done = proof.entry, proof.op.name.lower()
+    if json:
+        emit(
+            {
+                "holds": True,
+                "command_uuid": proof.command_uuid,
+                "operation": done,
+                "digest": proof.digest.hex(),
+                "sequence": entry.sequence,
+                "time": entry.time,
+                "key_id": entry.key_id,
+                "content_compared": command is not None,
+            }
+        )
+    else:
+        content = "the command is what was recorded" if command else "its content was not compared (--command)"
+        say(
+            f"holds: {done} of command {printable(proof.command_uuid)}, recorded by entry {entry.sequence} at "
+            f"{moment(entry.time) or entry.time}, signed with key {entry.key_id}; {content}"
+        )
+    return 0
+
+
+def check_rows(
+    file: Path, ledger_file: Path, public_key_files: Sequence[Path], *, sealed: bool = False, json: bool = False
+) -> int:
+    """Check an export; 1 when a row does not hold, or has no proof."""
+    report = check_export(file, ledger_file, public_keys_from(public_key_files), sealed=sealed)
+    if json:
+        emit(report.to_dict())
+        return 0 if report.holds else 1
+    if report.findings:
+        columns = [Column("FILE"), Column("LINE", right=True), Column("COMMAND_UUID"), Column("WHY", may_shrink=True)]
+        rows = [[f.file, str(f.line), f.command_uuid or "", f.reason] for f in report.findings[:MAX_SHOWN]]
+        output.table(columns, rows)
+    if (total := report.bad + report.bad_entries) > MAX_SHOWN:
+        say(f"... and {total - MAX_SHOWN:,} more (--json lists up to 1,000)")
+    ciphers = f" + {report.sealed:,} recorded as ciphers" if report.sealed else ""
+    say(
+        f"{'holds' if report.holds else 'does NOT hold'}: {report.rows:,} rows = {report.proven:,} proven{ciphers} + "
+        f"{report.unproven:,} without a proof + {report.bad:,} bad; "
+        f"{report.entries:,} entries, of which {report.bad_entries:,} bad"
+    )
+    return 0 if report.holds else 1
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"can't read {str(file)!a}: {error.strerror}") from error
+
+
+def _command(file: Path) -> Command:
+    text, problem = _read(file), f"{str(file)!a} is no command as get --json prints it"
+    try:
+        fields = orjson.loads(text)
+        fields["data_bytes"] = base64.b64decode(fields["data_bytes"], validate=True)
+        return Command(**fields)
+    except (ValueError, TypeError, KeyError):
+        # Without the cause, which may show the payload. pydantic's errors are ValueErrors.
+        raise ConfigurationError(problem) from None
+
+
+def adopt(url: str, signing_key: str, *, json: bool = False) -> int:
+    """Record what no entry knows; 1 when commands are left that are not as the ledger says."""
+    with open_store(url, signer=signer_from(signing_key)) as store, _progress() as show:
+        where = str(store)
+        report = adopt_into(store, progress=show)
+    if json:
+        emit({"store": where, **report.to_dict()})
+    else:
+        left = f" + {report.left:,} left as they are (audit verify names them)" if report.left else ""
+        say(
+            f"{report.commands:,} commands = {report.adopted:,} adopted, in {report.entries:,} entries, "
+            f"+ {report.known:,} known{left}"
+        )
+    return 1 if report.left else 0
+
+
+# Progress
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[AuditProgress], None]]:
+    """Shows progress on stderr: one line that moves on a terminal, else a line now and then."""
+    if not sys.stderr.isatty():
+        yield PlainProgress(sys.stderr)
+        return
+    from rich.console import Console  # noqa: PLC0415 - start-up
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn  # noqa: PLC0415
+
+    text = "{task.fields[entries]:,} entries, {task.completed:,} commands, {task.fields[findings]:,} findings"
+    line = Progress(
+        SpinnerColumn(), TextColumn(text), TimeElapsedColumn(), console=Console(stderr=True), transient=True
+    )
+    with line:
+        task = line.add_task("", total=None, entries=0, findings=0)
+
+        def show(now: AuditProgress) -> None:
+            line.update(task, completed=now.commands, entries=now.entries, findings=now.findings)
+
+        yield show
+
+
+class PlainProgress:
+    """A line every few seconds: for logs.
+
+    Args:
+        stream: where to.
+        clock: seconds that never go back.
+    """
+
+    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+        self._stream = stream
+        self._clock = clock
+        self._next = clock() + PLAIN_EVERY
+
+    def __call__(self, now: AuditProgress) -> None:
+        """Show it, if it is time."""
+        clock = self._clock()
+        if clock >= self._next:
+            self._next = clock + PLAIN_EVERY
+            self._stream.write(f"{now.entries:,} entries, {now.commands:,} commands, {now.findings:,} findings\n")
+            self._stream.flush()
