@@ -216,7 +216,11 @@ class RecordCore:
             if uuid not in await self.backend.probe([uuid]):
                 return False
             await self.ledger.append(kind, [Leaf(Op.UPDATE, uuid, stored_digest(sealed), sealed.created_at)])
-        return await self.backend.replace(sealed, secrets.token_hex(8))
+        replaced = await self.backend.replace(sealed, secrets.token_hex(8))
+        if self.ledger is not None and not replaced and await self.ledger.live([sealed.position]):
+            # Deleted between the two, and the word of that may stand before the word of the update.
+            await self.ledger.append(kind, [Leaf(Op.DELETE, uuid, stored_digest(sealed), sealed.created_at)])
+        return replaced
 
     async def remove_recorded(self, uuid: str, *, kind: Kind = "delete") -> bool:
         """Remove the record of this uuid; False when there is none. Recorded as ``replace_recorded`` is."""
@@ -242,7 +246,7 @@ class RecordCore:
         elif await Ledger(self.backend, self.drive).begun():
             raise ConfigurationError(
                 f"{self.backend.location} keeps a ledger of what is written to it, so open it with the key that signs "
-                "its entries (signer=, --signing-key); nothing was changed"
+                "its entries (signer=, --signing-key, COMMANDSTORE_LEDGER_KEY); nothing was changed"
             )
 
     async def compare(self, records: Sequence[Record]) -> list[Fate | CommandStoreError]:

@@ -101,6 +101,7 @@ class Scene:
         report = verify_ledger(self.store, options.pop("keys", KEYS), patience=0, **options)
         bad = report.added + report.dropped + report.altered + report.unfinished + report.unreadable + report.unlisted
         assert report.complete
+        assert len({(f.kind, f.command_uuid, f.sequence) for f in report.findings}) == len(report.findings)
         assert report.commands == report.intact + bad
         assert report.clean == (not report.findings) == (report.checkpoint is not None)
         return report

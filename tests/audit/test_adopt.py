@@ -53,8 +53,9 @@ def test_what_is_wrong_stays_wrong(it: Scene) -> None:
     it.replace(it.record("a2")._replace(digest=bytes(32)))
     it.insert(next(record for record in HISTORY[1].records if record.command_uuid == "a4"))
     it.remove("b0")
+    it.insert(encode(a_command("new", 5))._replace(digest=bytes(32)))
     before = named(it.audit())
-    assert adopt(with_signer(it).store) == AdoptReport(11, 0, 8, 3, 0)
+    assert adopt(with_signer(it).store) == AdoptReport(12, 0, 8, 4, 0)
     assert named(it.audit()) == before
 
 
@@ -78,16 +79,17 @@ def test_one_that_its_writer_records_meanwhile_is_not_adopted_too() -> None:
 
     it = Scene(opened(Busy()))
     it.put_back()
-    record = encode(a_command("new", 5))
-    it.insert(record)
+    records = [encode(a_command(f"new{n:02}", 40 + n)) for n in range(30)]
+    it.insert(*records)
     with_signer(it)
 
     async def recorded() -> None:
-        await Ledger(it.backend, it.store.core.drive, SIGNER).append("create", [leaf_of(record)])
+        await Ledger(it.backend, it.store.core.drive, SIGNER).append("create", [leaf_of(records[25])])
 
     it.backend.next = recorded
-    adopt(it.store)
-    assert it.audit().clean
+    report = adopt(it.store)
+    assert (report.adopted, report.known) == (29, len(ALL) + 1)
+    assert it.audit().created == 12 + 30
 
 
 def test_it_is_the_same_under_asyncio(it: Scene) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import random
 
 import pytest
 
 from audit.attacks import ATTACKS, Attack
-from audit.scene import ALL, CHECKPOINT, KEYS, Scene, named
+from audit.scene import ALL, CHECKPOINT, HEAD, HISTORY, KEYS, Scene, named
 from commandstore import AsyncCommandStore
 from commandstore.audit import AuditReport, verify_async_ledger
 
@@ -36,6 +37,17 @@ def test_it_is_found_and_named_on_every_engine(scene: Scene, attack: Attack) -> 
 @pytest.mark.parametrize("attack", [one for one in ATTACKS if not one.everywhere], ids=lambda attack: attack.name)
 def test_it_is_found_and_named(here: Scene, attack: Attack) -> None:
     named_by(here, attack)
+
+
+@pytest.mark.parametrize("name", sorted(name for name in HISTORY[-1].registers if name != HEAD))
+def test_no_bit_of_the_ledger_can_be_altered_unseen(it: Scene, name: str) -> None:
+    value = HISTORY[-1].registers[name]
+    chosen = random.Random(name)  # noqa: S311 - for the same bits in every run
+    for at in {*chosen.sample(range(len(value)), 30), len(value) - 5}:
+        it.register(name, value[:at] + bytes([value[at] ^ 1 << chosen.randrange(8)]) + value[at + 1 :])
+        assert it.audit().bad_entries == 1
+    it.register(name, value)
+    assert it.audit().clean
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.name)

@@ -118,6 +118,9 @@ def test_what_comes_during_an_audit_is_left_to_the_next() -> None:
     # The entry was read, and its command was not looked at.
     assert (report.clean, report.head, report.checkpoint.sequence, report.checkpoint.commands) == (True, 7, 6, 12)
     assert busy.audit(checkpoint=report.checkpoint).commands == 1
+    # One that was just looked at is held against what was recorded since.
+    busy.backend.next = lambda: busy.store.update(a_command("e", 40, b"other"))
+    assert busy.audit(checkpoint=CHECKPOINT).clean
 
 
 # The file

@@ -170,6 +170,7 @@ def test_a_tree_has_the_paths_of_rfc_9162(size: int) -> None:
 
 def test_many_entries_are_proven_in_little_memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("commandstore.audit.exported._TREES_KEPT", 3)
+    monkeypatch.setattr("commandstore.audit.exported._AT_ONCE", 2)
     it = Scene(opened(signer=SIGNER))
     for number in range(30):
         it.store.create_many(a_command(f"c{number}-{n}", n * 100 + number) for n in range(3))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import pytest
 
-from audit.scene import ALL, HEAD, HISTORY, KEYS, MALLORY, SIGNER, Scene, a_command, leaf_of, named, opened
+from audit.scene import ALL, HEAD, HISTORY, KEYS, MALLORY, SIGNER, Scene, a_command, forged, leaf_of, named, opened
 from commandstore import (
     AsyncCommandStore,
     CommandStore,
@@ -16,12 +17,14 @@ from commandstore import (
     CryptoService,
     StoreClosed,
     sync_command_store,
+    verify_command_stores,
 )
 from commandstore.audit import AuditReport, verify_async_ledger, verify_ledger
 from commandstore.audit.book import Book
 from commandstore.codec import encode
 from commandstore.contract import Row
 from commandstore.errors import StoreUnavailable
+from commandstore.ledger.entry import sign
 from commandstore.memory import MemoryBackend
 
 
@@ -65,6 +68,20 @@ def test_a_sync_and_one_that_comes_later_are_clean() -> None:
     assert (report.clean, report.commands, report.counted) == (True, 10, 20)
 
 
+def test_a_repair_is_recorded_and_clean() -> None:
+    source, it = opened(), signed()
+    source.create_many(a_command(f"c{n}", n) for n in range(10))
+    sync_command_store(source, it.store)
+    it.replace(forged(it.record("c1"), data=b"x"))
+    it.remove("c2")
+    it.insert(encode(a_command("new", 5)))
+    assert named(it.audit()) == {("altered", "c1"), ("dropped", "c2"), ("added", "new")}
+    verify_command_stores(source, it.store, before=10**6, repair=True, delete_extra=True)
+    report = it.audit()
+    assert (report.clean, report.commands, report.checkpoint.commands) == (True, 10, 10)
+    assert it.audit(checkpoint=report.checkpoint).clean
+
+
 def test_an_encrypted_store_is_audited_without_its_key() -> None:
     it = signed(crypto=CryptoService(bytes(32)))
     it.store.create_many(a_command(f"c{n}", n) for n in range(3))
@@ -91,6 +108,16 @@ def test_keys_that_were_used_before_are_given_too() -> None:
     assert it.audit(keys=[*KEYS, MALLORY.public_key()]).clean
     assert it.audit(keys=[MALLORY.public_key() + KEYS[0]]).clean
     assert named(it.audit(keys=KEYS)) == {("entry", 2), ("added", "c2")}
+
+
+def test_what_is_put_back_to_any_older_state_is_told_from_other_content() -> None:
+    it = signed()
+    it.store.create(a_command("c1", 1))
+    first = it.record("c1")
+    for payload in (b"1", b"2"):
+        it.store.update(a_command("c1", 1, payload))
+    it.replace(first)
+    assert named(it.audit()) == {("unfinished", "c1")}
 
 
 # What was stopped in the middle
@@ -137,6 +164,19 @@ def test_what_was_recorded_and_not_done_is_unfinished_until_it_is_done(what: str
     assert it.audit(checkpoint=checkpoint).clean
 
 
+def test_an_update_after_a_deletion_that_was_not_done_is_counted_rightly() -> None:
+    it = signed(Dying())
+    it.store.create_many(a_command(f"c{n}", n) for n in range(3))
+    checkpoint = it.audit().checkpoint
+    it.backend.dead = True
+    with pytest.raises(Killed):
+        it.store.delete("c1")
+    it.backend.dead = False
+    it.store.update(a_command("c1", 1, b"other"))
+    report = it.audit(checkpoint=checkpoint)
+    assert (report.clean, report.counted, report.expected) == (True, 3, 3)
+
+
 # What is under way
 
 
@@ -165,8 +205,10 @@ def test_what_is_written_during_an_audit_is_no_finding() -> None:
         it.store.update(a_command("c3", 50))
 
     it.backend.next = [write]
-    assert it.audit().clean
-    assert it.audit().clean
+    report = it.audit()
+    # What came during the walk was compared, too.
+    assert (report.clean, report.head, report.checkpoint.sequence) == (True, 5, 5)
+    assert it.audit(checkpoint=report.checkpoint).clean
 
 
 def test_what_is_created_and_not_yet_recorded_is_waited_for() -> None:
@@ -185,6 +227,28 @@ def test_what_is_created_and_not_yet_recorded_is_waited_for() -> None:
     it.store.core.drive.sleep = sleep
     report = verify_ledger(it.store, KEYS, patience=30)
     assert (report.clean, report.commands, len(slept)) == (True, 2, 2)
+
+
+def test_a_count_is_waited_for_once_in_all() -> None:
+    it = signed()
+    it.store.create(a_command("c1", 1))
+    checkpoint = it.audit().checkpoint
+    record = encode(a_command("c2", 2))
+    it.insert(record)
+    slept = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == 1:
+            await it.store.core.ledger.append("create", [leaf_of(record)])
+
+    it.store.core.drive.sleep = sleep
+    assert verify_ledger(it.store, KEYS, checkpoint=checkpoint, patience=30).clean
+    assert len(slept) == 1
+    it.remove("c2")
+    report = verify_ledger(it.store, KEYS, checkpoint=checkpoint, patience=1e-9)
+    # The command that was named explains the count.
+    assert named(report) == {("dropped", "c2")}
 
 
 def test_a_list_that_lags_behind_makes_no_finding() -> None:
@@ -250,9 +314,12 @@ def test_what_can_not_be_read_is_named_once(odd: Scene) -> None:
     odd.backend.broken = {
         "a1": CorruptRecord("damaged", command_uuid="a1"),
         "a2": CorruptRecord("row 3", location="row 3"),
+        "a3": CorruptRecord("no text", command_uuid="\ud800", location="row 4"),
     }
+    odd.insert(encode(a_command("new", 3)))
+    odd.backend.broken = {**odd.backend.broken, "new": CorruptRecord("damaged", command_uuid="new")}
     report = odd.audit()
-    assert named(report) == {("unreadable", "a1"), ("unreadable", "row 3"), ("unreadable", "a2")}
+    assert named(report) == {("unreadable", name) for name in ("a1", "row 3", "a2", "row 4", "a3", "new")}
     assert [finding.created_at for finding in report.findings if finding.command_uuid == "a1"] == [11]
 
 
@@ -311,6 +378,14 @@ def test_an_entry_that_counts_wrongly_is_named(it: Scene) -> None:
     assert named(it.audit()) == {("entry", 6)}
 
 
+def test_an_entry_that_names_another_range_is_named(it: Scene) -> None:
+    # Proofs are looked for by the range.
+    entry = it.entry(5)
+    statement = entry.statement.replace('"created_at":31', '"created_at":99')
+    it.set_entry(5, sign(replace(entry, statement=statement), SIGNER))
+    assert named(it.audit()) == {("entry", 5), ("added", "d0"), ("added", "d1")}
+
+
 def test_an_empty_store_without_a_ledger_is_not_clean() -> None:
     report = Scene(opened()).audit()
     assert named(report) == {("entry", 1)}
@@ -323,9 +398,16 @@ def test_what_follows_a_bad_entry_is_not_blamed_for_it(it: Scene) -> None:
     assert (report.bad_entries, report.first_bad_entry) == (1, 3)
 
 
-def test_one_of_two_records_that_say_the_same_is_no_finding(it: Scene) -> None:
-    # Two writers found the same command unrecorded.
-    it.rewrite(6, [leaf_of(it.record("d1"))], SIGNER, commands=12)
+def test_a_command_that_was_recorded_twice_alike_is_counted_once() -> None:
+    # Two writers found it unrecorded.
+    it = signed()
+    it.store.create(a_command("c1", 1))
+    checkpoint = it.audit().checkpoint
+    it.store.create(a_command("c2", 2))
+    leaf = leaf_of(it.record("c2"))
+    it.rewrite(3, [leaf], SIGNER, commands=3)
+    report = it.audit(checkpoint=checkpoint)
+    assert (report.clean, report.expected) == (True, 2)
     assert it.audit().clean
 
 
@@ -352,6 +434,9 @@ def test_what_can_not_be_is_refused() -> None:
     store = CommandStore(MemoryBackend())
     with pytest.raises(StoreClosed):
         verify_ledger(store, KEYS)
+    for patience in (-1, float("nan"), float("inf"), True):
+        with pytest.raises(ConfigurationError, match="patience"):
+            verify_ledger(store, KEYS, patience=patience)
     with pytest.raises(ConfigurationError, match="at least one public key"):
         verify_ledger(store, [])
     with pytest.raises(ConfigurationError, match="verify_async_ledger"):

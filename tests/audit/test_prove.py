@@ -62,6 +62,16 @@ def test_a_command_whose_time_was_updated_is_proven_by_the_update() -> None:
     assert (prove(it.store, "c1").op, prove(it.store, "c1").entry.sequence) == (Op.UPDATE, 3)
 
 
+def test_an_older_state_that_was_put_back_is_not_proven() -> None:
+    it = Scene(opened(signer=SIGNER))
+    it.store.create_many(a_command(f"c{n}", n) for n in range(4))
+    first = it.record("c1")
+    it.store.update(a_command("c1", 99))
+    it.replace(first)
+    with pytest.raises(LedgerError, match="not as entry 2 of the ledger records it"):
+        prove(it.store, "c1")
+
+
 def test_few_entries_are_read_whole() -> None:
     class Counting(MemoryBackend):
         bodies = 0

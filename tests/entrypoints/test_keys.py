@@ -7,7 +7,7 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from types import SimpleNamespace
 from typing import Any
 
@@ -205,6 +205,26 @@ def test_a_key_that_was_rotated_is_read_after_the_commands_that_it_failed_for(st
     secret(f"{OTHER.hex()}\n{KEY.hex()}\n", name)
     assert aws_lambda.handler({}, context())["copied"] == 1
     assert len(stores.copied()) == COUNT + 1
+
+
+@pytest.mark.parametrize("handler", ["copy_range_handler", "verify_handler"])
+def test_so_it_is_by_the_other_functions(stores, secret, handler) -> None:
+    stores.set(SOURCE_KEYS_SECRET=secret(KEY), SKIP_ON_ERROR="true")
+    stores.add(OTHER, [Command("new", 1_750_000_000_000_000_000, data_bytes=b"secret")])
+    plan = aws_lambda.plan_handler({}, context())
+    assert aws_lambda._container._source is not None
+    event = plan["ranges"][0] if handler == "copy_range_handler" else {}
+    with suppress(SyncError):  # a verification that finds something raises
+        getattr(aws_lambda, handler)(event, context())
+    assert aws_lambda._container._source is aws_lambda._container._destination is None
+
+
+def test_stores_without_keys_stay_open_where_commands_failed(stores) -> None:
+    aws_lambda.handler({}, context())
+    kept = aws_lambda._container._source
+    aws_lambda._container.commands_failed()
+    assert aws_lambda._container._source is kept is not None
+    assert stores.copied()
 
 
 def test_a_key_that_was_rotated_is_read_after_an_error(stores, secret) -> None:

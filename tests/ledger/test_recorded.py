@@ -78,6 +78,18 @@ def test_what_there_is_nothing_of_is_neither_updated_nor_deleted_nor_recorded() 
     assert everything(store.core.backend) == []
 
 
+def test_an_update_that_a_delete_overtook_is_recorded_as_deleted() -> None:
+    class Overtaken(MemoryBackend):
+        async def replace(self, record, write_id):
+            await self.remove(record.command_uuid)
+            return await super().replace(record, write_id)
+
+    store = recorded(Overtaken())
+    store.create(command(1))
+    assert not store.update(Command("c0001", 1, data_bytes=b"new"))
+    assert told(store)[1:] == [("update", Op.UPDATE, "c0001"), ("update", Op.DELETE, "c0001")]
+
+
 def test_what_was_refused_is_not_recorded() -> None:
     store = recorded()
     store.create(command(1))

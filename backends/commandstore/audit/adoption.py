@@ -131,7 +131,8 @@ def _unknown(case: Case) -> bool:
 
 async def _record(core: StoreCore, chain: Chain, book: Book, report: AdoptReport) -> None:
     assert core.ledger is not None  # noqa: S101 - looked at by the caller
-    after, pace, leaves = 0, Pace(_ASKED_AT_ONCE), []
+    after, pace = 0, Pace(_ASKED_AT_ONCE)
+    leaves: list[Leaf] = []
     while some := await core.drive.call(book.aside, after, pace.size):
         after = some[-1][0]
         found = await fetch(core, [case.command_uuid for _, case in some], pace)
@@ -146,17 +147,17 @@ async def _record(core: StoreCore, chain: Chain, book: Book, report: AdoptReport
             else:
                 report.left += 1
         if len(leaves) >= MAX_LEAVES:
-            leaves = await _append(core, chain, leaves, report)
+            await _append(core, leaves, report)
+            leaves = []
+        await chain.advance()  # what other writers record is theirs
     if leaves:
-        await _append(core, chain, leaves, report)
+        await _append(core, leaves, report)
 
 
-async def _append(core: StoreCore, chain: Chain, leaves: list[Leaf], report: AdoptReport) -> list[Leaf]:
+async def _append(core: StoreCore, leaves: list[Leaf], report: AdoptReport) -> None:
     assert core.ledger is not None  # noqa: S101 - looked at by the caller
     made = await core.ledger.append("adopt", leaves)
-    report.entries += len(made)
     recorded = sum(entry.count for entry in made)
+    report.entries += len(made)
     report.adopted += recorded
     report.known += len(leaves) - recorded  # another writer was quicker
-    await chain.advance()
-    return []

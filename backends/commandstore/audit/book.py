@@ -280,7 +280,7 @@ def _replayed(rows: Iterable[tuple[int, int, int, bytes, int]], state: State | N
     for sequence, leaf, op, digest, created_at in rows:
         if not op:
             claimed = State(0, digest, created_at, sequence, leaf)
-        elif state is None or (sequence, leaf) != (state.sequence, state.leaf):  # one entry may lie in two places
+        else:
             new = State(op, digest, created_at, sequence, leaf)
             state = new if state is None else _after(state, new)
     return state or claimed

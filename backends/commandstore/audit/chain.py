@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 
+import orjson
+
 from commandstore.audit.book import Book
 from commandstore.audit.checkpoint import AuditCheckpoint
 from commandstore.audit.report import Change, Tally
@@ -129,9 +131,13 @@ class Chain:
         if found is None:
             return None
         try:
-            return Entry.from_json(found.value)
+            entry = Entry.from_json(found.value)
         except LedgerError as error:
             return error
+        # One signature has several spellings in base64.
+        if orjson.loads(found.value) != entry.to_json():
+            return LedgerError("it is not spelled as a writer does", sequence=number)
+        return entry
 
     async def _jump(self, missing: int, upper: int) -> bool:
         """Name what is missing, and go on behind it; False where there is nothing behind it."""

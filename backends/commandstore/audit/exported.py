@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from hashlib import sha256
+from itertools import islice
 from typing import NamedTuple, Self
 
 from commandstore.audit.book import Book, State
@@ -122,28 +123,37 @@ class RowProver:
             states = await self._look_up([record.command_uuid for record in records])
         if self._core.options.crypto is None:  # else the ledger speaks of ciphers, which are not exported
             states = {r.command_uuid: s for r in records if (s := states.get(r.command_uuid)) and _is_of(s, r)}
-        await self._load({state.sequence for state in states.values()})
-        return [self._proof(states.get(record.command_uuid)) for record in records]
+        proofs = await self._proofs(states)
+        return [proofs.get(record.command_uuid) for record in records]
+
+    async def _proofs(self, states: Mapping[str, State]) -> dict[str, RowProof]:
+        by_entry: dict[int, list[tuple[str, State]]] = {}
+        for uuid, state in states.items():
+            by_entry.setdefault(state.sequence, []).append((uuid, state))
+        self._used |= by_entry.keys()
+        proofs = {}
+        # A few entries at a time: one may be large, and a page may touch many.
+        sequences = iter(sorted(by_entry, key=self._trees.__contains__, reverse=True))
+        while some := list(islice(sequences, _AT_ONCE)):
+            await self._load(some)
+            for sequence in some:
+                tree = self._trees[sequence]
+                for uuid, (op, digest, _, _, leaf, *_rest) in by_entry[sequence]:
+                    proofs[uuid] = RowProof(sequence, Op(op).name.lower(), leaf, tree.path(leaf), digest)
+        return proofs
 
     async def _look_up(self, uuids: Sequence[str]) -> dict[str, State]:
         found = await self._core.drive.call(self._book.look_up, uuids)
         return {uuid: state for uuid, state in found.items() if state.live}
 
-    def _proof(self, state: State | None) -> RowProof | None:
-        if state is None:
-            return None
-        path = self._trees[state.sequence].path(state.leaf)
-        return RowProof(state.sequence, Op(state.op).name.lower(), state.leaf, path, state.digest)
-
-    async def _load(self, sequences: set[int]) -> None:
-        self._used |= sequences
-        for sequence in sequences & self._trees.keys():
-            self._trees.move_to_end(sequence)
-        missing = sorted(sequences - self._trees.keys())
+    async def _load(self, sequences: Sequence[int]) -> None:
+        missing = [sequence for sequence in sequences if sequence not in self._trees]
         trees = await self._core.drive.gather([partial(self._tree, sequence) for sequence in missing], _AT_ONCE)
-        while self._trees and len(self._trees) + len(trees) > _TREES_KEPT and len(self._trees) > len(sequences):
-            self._trees.popitem(last=False)
         self._trees.update(zip(missing, trees, strict=True))
+        for sequence in sequences:
+            self._trees.move_to_end(sequence)
+        while len(self._trees) > _TREES_KEPT:
+            self._trees.popitem(last=False)
 
     async def _tree(self, sequence: int) -> Tree:
         return Tree(hashes_of(await self._ledger.leaves(await self._entry(sequence))))

@@ -10,6 +10,7 @@ An audit from a checkpoint asks for the commands of the new entries by their uui
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -100,6 +101,11 @@ class Settings:
     patience: float = 10.0
     progress: Callable[[AuditProgress], None] | None = None
 
+    def __post_init__(self) -> None:
+        # NaN would pass every comparison but this one, and an audit would never end.
+        if isinstance(self.patience, bool) or not 0 <= self.patience < math.inf:
+            raise ConfigurationError(f"patience is a number of seconds, at least 0, not {self.patience!r}")
+
 
 class Audit:
     """One audit.
@@ -128,6 +134,7 @@ class Audit:
         self._monotonic = monotonic
         self._report = AuditReport(store=core.backend.location)
         self._tally = Tally(self._report, settings.progress)
+        self._deadline: float | None = None  # of the patience; begins with the first thing that doesn't fit
         self._surplus = 0  # how many commands more there are than the ledger knows, by what was named
 
     async def run(self) -> AuditReport:
@@ -150,7 +157,7 @@ class Audit:
         from_checkpoint = known if not self._settings.full and await chain.start_after_checkpoint() else None
         report.full = from_checkpoint is None
         await chain.advance()
-        if not report.head:
+        if not report.head and not report.bad_entries:
             self._tally.entry(1, "there is no ledger: it was never begun, or it was removed")
         if from_checkpoint is None:
             await walk(self._core, book, self._nameless, self._tally.met)
@@ -171,9 +178,6 @@ class Audit:
         # The ledger can't be asked about it.
         self._tally.command(AuditFinding(AuditKind.UNREADABLE, name, None, None, reason))
 
-    async def _fetch(self, uuids: Sequence[str], pace: Pace) -> dict[str, Seen]:
-        return await fetch(self._core, uuids, pace)
-
     # Both held together
 
     async def _compare(self, book: Book) -> tuple[int, int]:
@@ -186,7 +190,7 @@ class Audit:
         cases, pace, call = book.cases(), Pace(_ASKED_AT_ONCE, PAGE), self._core.drive.call
         while some := await call(list, islice(cases, PAGE if self._report.full else pace.size)):
             if not self._report.full:
-                seen = await self._fetch([case.command_uuid for case in some], pace)
+                seen = await fetch(self._core, [case.command_uuid for case in some], pace)
                 some = [case._replace(seen=seen.get(case.command_uuid)) for case in some]
                 self._tally.read += len(some)
             aside = []
@@ -204,14 +208,20 @@ class Audit:
 
     async def _settle(self, book: Book, chain: Chain) -> None:
         """Look once more at what was put aside, until it fits or patience ends; what is left then is named."""
-        deadline = self._monotonic() + self._settings.patience
         left = await self._look_again(book, name=self._settings.patience <= 0)
         while left:
-            seconds = deadline - self._monotonic()
+            seconds = self._patience()
             if seconds > 0 and left <= _WAITED_FOR:
                 await self._core.drive.sleep(min(seconds, _PAUSE))
                 await chain.advance()
             left = await self._look_again(book, name=seconds <= 0 or left > _WAITED_FOR)
+
+    def _patience(self) -> float:
+        """How many seconds there are still to wait."""
+        now = self._monotonic()
+        if self._deadline is None:
+            self._deadline = now + self._settings.patience
+        return self._deadline - now
 
     async def _look_again(self, book: Book, *, name: bool) -> int:
         """Judge what was put aside by what the store answers for its uuids.
@@ -222,7 +232,7 @@ class Audit:
         left, after, pace, call = 0, 0, Pace(_ASKED_AT_ONCE, PAGE), self._core.drive.call
         while some := await call(book.aside, after, pace.size):
             after, settled = some[-1][0], []
-            found = await self._fetch([case.command_uuid for _, case in some], pace)
+            found = await fetch(self._core, [case.command_uuid for _, case in some], pace)
             for number, case in some:
                 uuid, seen = case.command_uuid, found.get(case.command_uuid)
                 verdict = judge(case.state, seen) or await self._listed(case, seen)
@@ -240,7 +250,7 @@ class Audit:
         return left
 
     def _finding(self, uuid: str, state: State | None, seen: Seen | None, verdict: Verdict) -> AuditFinding:
-        created_at = seen.created_at if seen is not None and seen.created_at is not None else None
+        created_at = seen.created_at if seen is not None else None
         if created_at is None and state is not None:
             created_at = state.created_at
         reason = verdict.reason
@@ -277,19 +287,17 @@ class Audit:
     async def _compare_counts(self, chain: Chain, base: int) -> None:
         """Whether the store holds as many commands as the ledger knows."""
         report = self._report
-        deadline = self._monotonic() + self._settings.patience
         while True:
             report.counted = await self._core.backend.count(CommandQuery())
             await chain.advance()
             report.expected = base + report.created - report.deleted
-            if report.counted == report.expected:
+            if report.counted == report.expected + self._surplus:
                 return
-            if (seconds := deadline - self._monotonic()) <= 0:
+            if (seconds := self._patience()) <= 0:
                 break
             await self._core.drive.sleep(min(seconds, _PAUSE))
             await chain.advance()
-        if report.counted != report.expected + self._surplus:
-            self._tally.count(
-                f"the store holds {report.counted:,} commands, and the ledger knows {report.expected:,}; "
-                "a full audit names those that were added or dropped"
-            )
+        self._tally.count(
+            f"the store holds {report.counted:,} commands, and the ledger knows {report.expected:,}; "
+            "a full audit names those that were added or dropped"
+        )

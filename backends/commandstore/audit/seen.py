@@ -76,7 +76,7 @@ def _noted(rows: Sequence[Row], nameless: Callable[[str, str], None]) -> list[tu
             continue
         error = row.error or CorruptRecord("a record that can't be read")
         uuid = getattr(error, "command_uuid", None)
-        if uuid:
+        if uuid and uuid == uuid.encode("utf-8", "replace").decode():  # a lone surrogate is no uuid
             noted.append((uuid, Seen(None, None, str(error))))
         else:
             nameless(getattr(error, "location", None) or "a record without a name", str(error))
