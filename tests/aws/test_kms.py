@@ -13,7 +13,8 @@ import pytest
 from moto import mock_aws
 
 from commandstore import Command, CommandStore
-from commandstore.aws.kms import KmsKeys, KmsRoot, kms_client
+from commandstore.aws.kms import KmsKeys, KmsRoot
+from commandstore.aws.kms_calls import kms_client
 from commandstore.crypto import EnvelopeCrypto
 from commandstore.errors import (
     AccessDenied,

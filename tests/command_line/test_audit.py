@@ -6,15 +6,12 @@ import json
 import sqlite3
 import stat
 from contextlib import closing
-from io import StringIO
 from types import SimpleNamespace
 
 import pytest
 
 from command_line.program import KEY, PAYLOAD
 from commandstore import Command, CryptoService, open_store
-from commandstore.audit import AuditProgress
-from commandstore.cli.audit import PlainProgress
 from commandstore.signingkey import signer_from
 
 
@@ -225,12 +222,3 @@ def test_what_can_not_be_is_refused(refused, audited):
     assert "no file" in refused(
         "audit", "verify", f"sqlite:///{audited.path}/absent.db", "--public-key", audited.public
     )
-
-
-def test_progress_is_a_line_now_and_then_without_a_terminal():
-    clock = iter([0.0, 1.0, 5.0, 6.0, 11.0])
-    stream = StringIO()
-    show = PlainProgress(stream, lambda: next(clock))
-    for number in range(4):
-        show(AuditProgress(number, number * 1000, 0))
-    assert stream.getvalue() == "1 entries, 1,000 commands, 0 findings\n3 entries, 3,000 commands, 0 findings\n"

@@ -6,7 +6,8 @@ import pytest
 
 from command_line.program import PAYLOAD
 from commandstore import Command, StoreUnavailable, SyncProgress, SyncReport, open_store
-from commandstore.cli.sync import PlainProgress, account
+from commandstore.cli.progress import PlainProgress
+from commandstore.cli.sync import account, so_far
 from commandstore.memory import MemoryBackend
 
 
@@ -191,7 +192,7 @@ def test_an_unexpected_error_is_a_bug_in_one_line(cli, source, destination, monk
 def test_plain_progress_is_a_line_now_and_then():
     clock = iter([0.0, 0.1, 0.2, 4.9, 5.2, 5.3, 10.3])
     stream = io.StringIO()
-    progress = PlainProgress(stream, clock=lambda: next(clock))
+    progress = PlainProgress(stream, so_far, at_once=True, clock=lambda: next(clock))
     for read in (10, 20, 30, 40, 50, 60):
         progress(SyncProgress(read * 1000, read * 100, 45_000))
     assert stream.getvalue().splitlines() == [

@@ -1,14 +1,11 @@
 """``commandstore verify``: what it shows, what a repair does, and how it exits."""
 
-import io
-
 import pytest
 
 from command_line.program import PAYLOAD
 from commandstore import Command, StoreUnavailable, VerifyReport, open_store
-from commandstore.cli.verify import PlainProgress, account
+from commandstore.cli.verify import account
 from commandstore.memory import MemoryBackend
-from commandstore.replication import VerifyProgress
 
 TIME = 1_760_000_000_000_000_000
 
@@ -184,15 +181,6 @@ def test_an_interrupt_says_what_it_means(cli, differing, monkeypatch):
     result = cli("verify", *differing, "--repair")
     assert result.code == 130
     assert "1 of them repaired; run the same command again to go on" in result.err
-
-
-def test_progress_is_a_line_now_and_then():
-    clock = iter([0.0, 0.1, 4.9, 5.2, 5.3, 10.3])
-    stream = io.StringIO()
-    progress = PlainProgress(stream, clock=lambda: next(clock))
-    for compared in (10, 20, 30, 40, 50):
-        progress(VerifyProgress(compared * 1000, compared, 0))
-    assert stream.getvalue().splitlines() == ["30,000 compared, 30 differ", "50,000 compared, 50 differ"]
 
 
 def test_the_account_shows_the_rate_and_that_it_was_stopped():

@@ -112,7 +112,7 @@ def test_a_signer_needs_a_region(monkeypatch) -> None:
     for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_KMS", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
-    with pytest.raises(ConfigurationError, match="no AWS region is given for KMS key k"):
+    with pytest.raises(ConfigurationError, match="no AWS region is given for the keys in KMS"):
         KmsSigner("k")
 
 

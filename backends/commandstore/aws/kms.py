@@ -9,25 +9,15 @@ from __future__ import annotations
 import hmac
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
 from typing import Any, NoReturn
 
-from commandstore.aws.client import Target, connect, located, raw_client
-from commandstore.aws.faults import SHOWN, Kind, answer, kind_of, unanswered
-from commandstore.aws.options import endpoint_of
+from commandstore.aws.faults import answer
+from commandstore.aws.kms_calls import GONE, ask, kms_client
 from commandstore.crypto.envelope import DataKey
 from commandstore.crypto.service import key_of
-from commandstore.drive import BlockingDrive, run
-from commandstore.errors import (
-    AccessDenied,
-    CommandStoreError,
-    ConfigurationError,
-    DecryptionError,
-    StoreUnavailable,
-    Throttled,
-)
+from commandstore.errors import CommandStoreError, ConfigurationError, DecryptionError
 
-__all__ = ["KmsKeys", "KmsRoot", "TenantKeyId", "kms_client"]
+__all__ = ["KmsKeys", "KmsRoot", "TenantKeyId"]
 
 TenantKeyId = str | Callable[[str], str]
 """A key's id, ARN or alias; with ``{tenant_uuid}`` in it, or as a function of the tenant: a key for each tenant."""
@@ -36,46 +26,9 @@ _TENANT = "{tenant_uuid}"
 _PURPOSE = {"purpose": "commandstore digests"}
 _DIGEST = b"commandstore tenant digests 1\0"
 _LONGEST = 6144  # bytes of a cipher that KMS takes
-_METHODS = {
-    "GenerateDataKey": "generate_data_key",
-    "GenerateDataKeyWithoutPlaintext": "generate_data_key_without_plaintext",
-    "Encrypt": "encrypt",
-    "Decrypt": "decrypt",
-}
-# Once for thousands of commands: the SDK's own retries are patient enough.
-_SETTINGS = {"retries": {"mode": "standard", "total_max_attempts": 5}, "read_timeout": 10}
-_UNAVAILABLE = {"DependencyTimeoutException", "KMSInternalException", "KeyUnavailableException"}
 _NOT_OURS = {"InvalidCiphertextException", "IncorrectKeyException"}
 _INCORRECT_KEY = "IncorrectKeyException"
-_GONE = {
-    "NotFoundException": "there is no such key, it was deleted, or it is in another region or account",
-    "DisabledException": "the key is disabled",
-    "KMSInvalidStateException": "the key is being deleted, or was never imported",
-}
-_HINTS = {
-    **_GONE,
-    "InvalidArnException": "give a key id, a key's ARN, or alias/NAME",
-    "InvalidKeyUsageException": "the key is not one for encrypting",
-    "InvalidGrantTokenException": "a grant token is wrong",
-}
-
-
-def kms_client(region: str | None = None, endpoint_url: str | None = None, profile: str | None = None) -> Any:
-    """A client of KMS, as the stores on AWS make theirs.
-
-    Args:
-        region: else the environment's.
-        endpoint_url: of another engine, or of a private endpoint.
-        profile: of the shared AWS configuration.
-
-    Raises:
-        ConfigurationError: no region, no such profile, an endpoint that isn't a URL.
-    """
-    region, endpoint = located("kms", region, endpoint_of(endpoint_url, "kms"), profile=profile)
-    target = Target("kms", "the keys in KMS", "kms:", region, endpoint)
-    # What has threads waits for many at once. The client lives as long as the keys, which is as long as the process.
-    made = connect(BlockingDrive(), AsyncExitStack(), target, profile=profile, concurrency=8, settings=_SETTINGS)
-    return raw_client(run(made))
+_USAGE = {"InvalidKeyUsageException": "the key is not one for encrypting"}
 
 
 class KmsKeys:
@@ -92,7 +45,7 @@ class KmsKeys:
         old_key_ids: KMS keys that were used before, in the same form; what they wrapped stays readable. (KMS' own
             rotation needs nothing of this.)
         client: a KMS client of boto3; None makes one.
-        region: see :func:`kms_client`.
+        region: see :func:`~commandstore.aws.kms_calls.kms_client`.
         endpoint_url: the same.
         profile: the same.
     """
@@ -162,7 +115,7 @@ class KmsKeys:
                 found = self._ask_for(tenant_uuid, "Decrypt", key_id(tenant_uuid), CiphertextBlob=wrapped)
             except CommandStoreError as error:
                 said = answer(error.__cause__) if error.__cause__ else None
-                if said is None or (said.code != _INCORRECT_KEY and said.code not in _GONE):
+                if said is None or (said.code != _INCORRECT_KEY and said.code not in GONE):
                     raise
                 refused = refused or error
             else:
@@ -190,9 +143,9 @@ class KmsKeys:
                     f"KMS can't unwrap the data key beside the payload ({said.code}): altered, wrapped by another KMS "
                     "key, or for another tenant"
                 ) from error.__cause__
-            if said is not None and said.code in _GONE and self._a_key_each:
+            if said is not None and said.code in GONE and self._a_key_each:
                 raise DecryptionError(
-                    f"the KMS key {key_id} of tenant {tenant!a} can't be used: {_GONE[said.code]} ({said.code})"
+                    f"the KMS key {key_id} of tenant {tenant!a} can't be used: {GONE[said.code]} ({said.code})"
                 ) from error.__cause__
             raise
 
@@ -212,7 +165,7 @@ class KmsRoot:
         key_id: of a symmetric key.
         old_key_ids: keys that were used before.
         client: a KMS client of boto3; None makes one.
-        region: see :func:`kms_client`.
+        region: see :func:`~commandstore.aws.kms_calls.kms_client`.
         endpoint_url: the same.
         profile: the same.
     """
@@ -267,33 +220,4 @@ def _context(context: Mapping[str, str]) -> dict[str, str]:
 
 
 def _ask(client: Any, operation: str, **arguments: Any) -> dict[str, Any]:
-    try:
-        found: dict[str, Any] = getattr(client, _METHODS[operation])(**arguments)
-    except Exception as error:
-        translated = _translate(error, operation, str(arguments.get("KeyId", "of the digests")), client)
-        if translated is None:
-            raise
-        raise translated from error
-    return found
-
-
-def _translate(error: Exception, operation: str, key_id: str, client: Any) -> CommandStoreError | None:
-    """This library's error for one of the SDK's; None where it isn't the SDK's."""
-    host, subject = str(client.meta.endpoint_url), f"KMS key {key_id}"
-    said = answer(error)
-    if said is None:
-        return unanswered(error, operation, subject, host=host, url=f"kms:{key_id}")
-    code, what = said.code, f"{operation} with {subject} at {host}"
-    match Kind.UNAVAILABLE if code in _UNAVAILABLE else kind_of(code, said.status):
-        case Kind.THROTTLED:
-            return Throttled(f"{host} asks for a slower pace ({operation} with {subject}: {code})")
-        case Kind.EXPIRED:
-            return AccessDenied(f"the AWS credentials have expired for {what} ({code})")
-        case Kind.DENIED:
-            return AccessDenied(
-                f"AWS refuses {what} ({code}). The identity needs kms:{operation} on it. {said.message[:SHOWN]}"
-            )
-        case Kind.UNAVAILABLE:
-            return StoreUnavailable(f"{host} could not do {operation} with {subject} ({code})")
-        case _:
-            return ConfigurationError(f"{what} was refused: {_HINTS.get(code, said.message[:SHOWN])} ({code})")
+    return ask(client, operation, str(arguments.get("KeyId", "of the digests")), _USAGE, **arguments)

@@ -7,11 +7,9 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Any, NoReturn
 
-from commandstore.aws.client import Target, connect, located, raw_client
-from commandstore.aws.faults import SHOWN, Kind, answer, kind_of, unanswered
-from commandstore.aws.options import endpoint_of
-from commandstore.drive import BlockingDrive, run
-from commandstore.errors import AccessDenied, CommandStoreError, ConfigurationError, StoreUnavailable, Throttled
+from commandstore.aws.kms_calls import ask, kms_client
+from commandstore.drive import run
+from commandstore.errors import ConfigurationError, StoreUnavailable
 from commandstore.ledger.signing import PublicKey
 
 __all__ = ["KmsSigner"]
@@ -23,12 +21,7 @@ _ALGORITHMS: dict[str, tuple[str, Callable[[bytes], Any]]] = {
 }
 # Longer messages KMS takes as their digest alone.
 _MOST_WHOLE = 4096
-# A signature a batch: the SDK's own retries are patient enough, and nothing else waits for it.
-_SETTINGS = {"retries": {"mode": "standard", "total_max_attempts": 5}}
-_UNAVAILABLE = {"DependencyTimeoutException", "KMSInternalException", "KeyUnavailableException"}
 _HINTS = {
-    "NotFoundException": "there is no such key, or it is in another region or account",
-    "InvalidArnException": "give a key id, a key's ARN, or alias/NAME",
     "DisabledException": "the key is disabled; enable it, or sign with another",
     "KMSInvalidStateException": "the key is being deleted or was never imported; sign with another",
     "InvalidKeyUsageException": "the key is not one for signing",
@@ -67,18 +60,12 @@ class KmsSigner:
     ) -> None:
         self._key = key
         self._owned = AsyncExitStack()
-        self._client = client if client is not None else self._connect(region, endpoint_url, profile)
+        self._client = client if client is not None else kms_client(region, endpoint_url, profile, owner=self._owned)
         try:
             self._start()
         except BaseException:
             self.close()
             raise
-
-    def _connect(self, region: str | None, endpoint_url: str | None, profile: str | None) -> Any:
-        region, endpoint = located("kms", region, endpoint_of(endpoint_url, "kms"), profile=profile)
-        target = Target("kms", f"KMS key {self._key}", f"kms:{self._key}", region, endpoint)
-        made = connect(BlockingDrive(), self._owned, target, profile=profile, concurrency=1, settings=_SETTINGS)
-        return raw_client(run(made))
 
     def _start(self) -> None:
         found = self._ask("GetPublicKey", KeyId=self._key)
@@ -141,42 +128,10 @@ class KmsSigner:
         run(self._owned.aclose())
 
     def _ask(self, operation: str, **arguments: Any) -> dict[str, Any]:
-        method = {"GetPublicKey": "get_public_key", "Sign": "sign"}[operation]
-        try:
-            found: dict[str, Any] = getattr(self._client, method)(**arguments)
-        except Exception as error:
-            translated = _translate(error, operation, self._key, self._client)
-            if translated is None:
-                raise
-            raise translated from error
-        return found
+        return ask(self._client, operation, self._key, _HINTS, **arguments)
 
     def __repr__(self) -> str:
         return f"KmsSigner({self.key_id})"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a KmsSigner holds a connection and is not to be pickled; make one where it is needed")
-
-
-def _translate(error: Exception, operation: str, key: str, client: Any) -> CommandStoreError | None:
-    """This library's error for one of the SDK's; None where it isn't the SDK's."""
-    host, subject = str(client.meta.endpoint_url), f"KMS key {key}"
-    said = answer(error)
-    if said is None:
-        return unanswered(error, operation, subject, host=host, url=f"kms:{key}")
-    code, what = said.code, f"{operation} with {subject} at {host}"
-    if code in _HINTS:
-        return ConfigurationError(f"{what} was refused: {_HINTS[code]} ({code})")
-    needed = f"The identity needs kms:{operation} on it. {said.message[:SHOWN]}"
-    match Kind.UNAVAILABLE if code in _UNAVAILABLE else kind_of(code, said.status):
-        case Kind.THROTTLED:
-            found: CommandStoreError = Throttled(f"{host} asks for a slower pace ({operation} with {subject}: {code})")
-        case Kind.EXPIRED:
-            found = AccessDenied(f"the AWS credentials have expired for {what} ({code})")
-        case Kind.DENIED:
-            found = AccessDenied(f"AWS refuses {what} ({code}). {needed}")
-        case Kind.UNAVAILABLE:
-            found = StoreUnavailable(f"{host} could not do {operation} with {subject} ({code})")
-        case _:
-            found = ConfigurationError(f"{what} was refused ({code}): {said.message[:SHOWN]}")
-    return found

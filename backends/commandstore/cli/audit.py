@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import base64
-import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TextIO
 
 import orjson
 
@@ -26,18 +22,16 @@ from commandstore.audit import adopt as adopt_into
 from commandstore.audit import prove as prove_of
 from commandstore.cli import output
 from commandstore.cli.output import Column, emit, moment, note, printable, say
+from commandstore.cli.progress import progress
 from commandstore.command import Command
 from commandstore.errors import ConfigurationError, LedgerError
 from commandstore.registry import open_store
 from commandstore.signingkey import new_signing_key, public_keys_from, signer_from
 
-__all__ = ["PlainProgress", "adopt", "check", "check_rows", "keygen", "prove", "verify"]
+__all__ = ["adopt", "check", "check_rows", "keygen", "prove", "verify"]
 
 MAX_SHOWN = 20
 """How many findings people are shown; ``--json`` has all that the report lists."""
-
-PLAIN_EVERY = 5.0
-"""Seconds between two lines of progress where there is no terminal."""
 
 _KINDS = ("added", "dropped", "altered", "unfinished", "unreadable", "unlisted")
 
@@ -67,7 +61,7 @@ def verify(
     checkpoint = None if checkpoint_file is None else read_checkpoint(checkpoint_file)
     if checkpoint_file is not None and checkpoint is None:
         note(f"there is no checkpoint {str(checkpoint_file)!a} yet: a full audit")
-    with open_store(url, read_only=True) as store, _progress() as show:
+    with open_store(url, read_only=True) as store, progress(_so_far) as show:
         report = verify_ledger(
             store, keys, checkpoint=checkpoint, full=full, count=count, patience=patience, progress=show
         )
@@ -223,7 +217,7 @@ def _command(file: Path) -> Command:
 
 def adopt(url: str, signing_key: str, *, json: bool = False) -> int:
     """Record what no entry knows; 1 when commands are left that are not as the ledger says."""
-    with open_store(url, signer=signer_from(signing_key)) as store, _progress() as show:
+    with open_store(url, signer=signer_from(signing_key)) as store, progress(_so_far) as show:
         where = str(store)
         report = adopt_into(store, progress=show)
     if json:
@@ -237,48 +231,5 @@ def adopt(url: str, signing_key: str, *, json: bool = False) -> int:
     return 1 if report.left else 0
 
 
-# Progress
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[AuditProgress], None]]:
-    """Shows progress on stderr: one line that moves on a terminal, else a line now and then."""
-    if not sys.stderr.isatty():
-        yield PlainProgress(sys.stderr)
-        return
-    from rich.console import Console  # noqa: PLC0415 - start-up
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn  # noqa: PLC0415
-
-    text = "{task.fields[entries]:,} entries, {task.completed:,} commands, {task.fields[findings]:,} findings"
-    line = Progress(
-        SpinnerColumn(), TextColumn(text), TimeElapsedColumn(), console=Console(stderr=True), transient=True
-    )
-    with line:
-        task = line.add_task("", total=None, entries=0, findings=0)
-
-        def show(now: AuditProgress) -> None:
-            line.update(task, completed=now.commands, entries=now.entries, findings=now.findings)
-
-        yield show
-
-
-class PlainProgress:
-    """A line every few seconds: for logs.
-
-    Args:
-        stream: where to.
-        clock: seconds that never go back.
-    """
-
-    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
-        self._stream = stream
-        self._clock = clock
-        self._next = clock() + PLAIN_EVERY
-
-    def __call__(self, now: AuditProgress) -> None:
-        """Show it, if it is time."""
-        clock = self._clock()
-        if clock >= self._next:
-            self._next = clock + PLAIN_EVERY
-            self._stream.write(f"{now.entries:,} entries, {now.commands:,} commands, {now.findings:,} findings\n")
-            self._stream.flush()
+def _so_far(now: AuditProgress) -> str:
+    return f"{now.entries:,} entries, {now.commands:,} commands, {now.findings:,} findings"

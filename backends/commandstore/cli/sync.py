@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from commandstore.cli.output import emit, note, printable, say
+from commandstore.cli.progress import progress
 from commandstore.cli.stores import open_with_key
 from commandstore.errors import SyncError
 from commandstore.replication import SyncProgress, SyncReport, sync_command_store
 from commandstore.store import CommandStore
 
-__all__ = ["PlainProgress", "account", "copy", "print_report", "progress", "sync", "what_it_means"]
+__all__ = ["account", "copy", "print_report", "so_far", "sync", "what_it_means"]
 
 MAX_SHOWN = 20
 """How many failures people are shown; ``--json`` has all that the report lists."""
-
-PLAIN_EVERY = 5.0
-"""Seconds between two lines of progress where there is no terminal."""
 
 
 def sync(
@@ -62,7 +55,7 @@ def copy(
         note(f"{'comparing' if dry_run else 'syncing'} {source} -> {destination}")
     latest = SyncProgress(0, 0)
 
-    with progress() as show:
+    with progress(so_far, part=_part, at_once=True) as show:
 
         def both(now: SyncProgress) -> None:
             nonlocal latest
@@ -89,59 +82,19 @@ def what_it_means(interrupt: KeyboardInterrupt, latest: SyncProgress, *, dry_run
     return f"{done}; the checkpoint is saved; {again}"
 
 
-@contextmanager
-def progress() -> Iterator[Callable[[SyncProgress], None]]:
-    """Shows progress on stderr: a bar on a terminal, else a line now and then."""
-    if not sys.stderr.isatty():
-        yield PlainProgress(sys.stderr)
-        return
-    from rich.console import Console  # noqa: PLC0415 - start-up
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn  # noqa: PLC0415
-
-    bar = Progress(
-        BarColumn(),
-        TaskProgressColumn(),
-        TextColumn("{task.completed:,} read, {task.fields[copied]:,} copied"),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
-    )
-    with bar:
-        task = bar.add_task("", total=None, copied=0)
-
-        def show(now: SyncProgress) -> None:
-            # A source may hold more than it expected, and a filter may leave less.
-            expected = None if now.expected is None else max(now.expected, now.read)
-            bar.update(task, completed=now.read, copied=now.copied, total=expected)
-
-        yield show
+def so_far(now: SyncProgress) -> str:
+    """How far it is, in a few words."""
+    of = "" if now.expected is None else f" of about {_whole(now):,}"
+    return f"{now.read:,}{of} read, {now.copied:,} copied"
 
 
-class PlainProgress:
-    """A line for the first batch, then one every few seconds: for logs.
+def _part(now: SyncProgress) -> tuple[int, int | None]:
+    return now.read, None if now.expected is None else _whole(now)
 
-    Args:
-        stream: where to.
-        clock: seconds that never go back.
-    """
 
-    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
-        self._stream = stream
-        self._clock = clock
-        self._began = clock()
-        self._next = self._began
-        self._lock = threading.Lock()  # batches report from several threads
-
-    def __call__(self, now: SyncProgress) -> None:
-        """Show it, if it is time."""
-        with self._lock:
-            clock = self._clock()
-            if clock < self._next:
-                return
-            self._next = clock + PLAIN_EVERY
-            expected = "" if now.expected is None else f" of about {max(now.expected, now.read):,}"
-            self._stream.write(f"{now.read:,}{expected} read, {now.copied:,} copied\n")
-            self._stream.flush()
+def _whole(now: SyncProgress) -> int:
+    # A source may hold more than it expected, and a filter may leave less.
+    return max(now.expected or 0, now.read)
 
 
 def account(report: SyncReport) -> str:

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from commandstore.cli import output
 from commandstore.cli.output import Column, emit, moment, note, say
+from commandstore.cli.progress import progress
 from commandstore.cli.stores import open_with_key
 from commandstore.errors import CommandStoreError, ConfigurationError
 from commandstore.replication import Finding, VerifyProgress, VerifyReport, verify_command_stores
 from commandstore.store import CommandStore
 
-__all__ = ["PlainProgress", "account", "print_report", "verify"]
+__all__ = ["account", "print_report", "verify"]
 
 MAX_SHOWN = 20
 """How many findings people are shown; ``--json`` has all that the report lists."""
-
-PLAIN_EVERY = 5.0
-"""Seconds between two lines of progress where there is no terminal."""
 
 
 def verify(
@@ -67,7 +61,7 @@ def _compared(
         said = f"{latest.compared:,} commands compared, {latest.differing:,} differ"
         return f"{said}, {latest.repaired:,} of them repaired; run the same command again to go on" if repair else said
 
-    with _progress() as show:
+    with progress(_so_far) as show:
 
         def both(now: VerifyProgress) -> None:
             nonlocal latest
@@ -85,52 +79,8 @@ def _compared(
             raise
 
 
-@contextmanager
-def _progress() -> Iterator[Callable[[VerifyProgress], None]]:
-    """Shows progress on stderr: one line that moves on a terminal, else a line now and then."""
-    if not sys.stderr.isatty():
-        yield PlainProgress(sys.stderr)
-        return
-    from rich.console import Console  # noqa: PLC0415 - start-up
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn  # noqa: PLC0415
-
-    line = Progress(
-        SpinnerColumn(),
-        TextColumn("{task.completed:,} compared, {task.fields[differing]:,} differ"),
-        TimeElapsedColumn(),
-        console=Console(stderr=True),
-        transient=True,
-    )
-    with line:
-        task = line.add_task("", total=None, differing=0)
-
-        def show(now: VerifyProgress) -> None:
-            line.update(task, completed=now.compared, differing=now.differing)
-
-        yield show
-
-
-class PlainProgress:
-    """A line for the first page, then one every few seconds: for logs.
-
-    Args:
-        stream: where to.
-        clock: seconds that never go back.
-    """
-
-    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
-        self._stream = stream
-        self._clock = clock
-        self._next = clock() + PLAIN_EVERY
-
-    def __call__(self, now: VerifyProgress) -> None:
-        """Show it, if it is time."""
-        clock = self._clock()
-        if clock < self._next:
-            return
-        self._next = clock + PLAIN_EVERY
-        self._stream.write(f"{now.compared:,} compared, {now.differing:,} differ\n")
-        self._stream.flush()
+def _so_far(now: VerifyProgress) -> str:
+    return f"{now.compared:,} compared, {now.differing:,} differ"
 
 
 def account(report: VerifyReport, *, repair: bool) -> str:
