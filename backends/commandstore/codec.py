@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Iterable
+from collections.abc import Sequence
+from operator import attrgetter
 from typing import NamedTuple
 
-from commandstore.command import INT64_MAX, INT64_MIN, Command, Position, session_of
+from commandstore.command import INT64_MAX, INT64_MIN, Command, Position, session_of, shown_uuid
 from commandstore.errors import InvalidCommand, InvalidQuery
 
 __all__ = [
@@ -44,7 +45,10 @@ _MAGIC = b"commandstore\x01"
 # A string has at most four bytes for each of its characters, so short ones need no encoding to be measured.
 _SURELY_SHORT = min(MAX_UUID_BYTES, MAX_TENANT_BYTES, MAX_NAME_BYTES) // 4
 _SURELY_SHORT_PAYLOAD = MAX_PAYLOAD_BYTES // 4
+_COPIED = 64 * 1024
+"""Up to so many bytes, a payload is copied sooner than it is digested apart."""
 _HEAD = struct.Struct(">qq7Q")
+_FIELDS = attrgetter(*Command.model_fields)
 
 
 class Record(NamedTuple):
@@ -92,8 +96,8 @@ def canonical(
     data_type: str,
     data: bytes,
     req_ctx: str,
-) -> tuple[bytes, bytes, bytes]:
-    """The canonical form of a plain command, in three pieces so that a large payload isn't copied to digest it."""
+) -> tuple[bytes, ...]:
+    """The canonical form of a plain command, in pieces, so that a large payload isn't copied to digest it."""
     text = f"{command_uuid}{tenant_uuid}{workspace_uuid}{domain}{data_type}"
     if text.isascii():  # as nearly all are: a character is a byte
         context = req_ctx.encode()
@@ -108,6 +112,8 @@ def canonical(
             len(data),
             len(context),
         )
+        if len(data) <= _COPIED:
+            return (b"".join((_MAGIC, head, text.encode(), data, context)),)
         return b"".join((_MAGIC, head, text.encode())), data, context
     uuid, tenant, workspace = command_uuid.encode(), tenant_uuid.encode(), workspace_uuid.encode()
     dom, kind, context = domain.encode(), data_type.encode(), req_ctx.encode()
@@ -117,8 +123,10 @@ def canonical(
     return b"".join((_MAGIC, head, uuid, tenant, workspace, dom, kind)), data, context
 
 
-def digest_of(pieces: Iterable[bytes]) -> bytes:
+def digest_of(pieces: Sequence[bytes]) -> bytes:
     """SHA-256 over the pieces of :func:`canonical`."""
+    if len(pieces) == 1:  # as of nearly all commands
+        return hashlib.sha256(pieces[0]).digest()
     digest = hashlib.sha256()
     for piece in pieces:
         digest.update(piece)
@@ -128,18 +136,13 @@ def digest_of(pieces: Iterable[bytes]) -> bytes:
 def _int64(uuid: str, name: str, value: int) -> None:
     if not INT64_MIN <= value <= INT64_MAX:
         raise InvalidCommand(
-            f"command {_shown(uuid)}: {name} is outside of the 64-bit integers; comby's columns hold an int64",
+            f"command {shown_uuid(uuid)}: {name} is outside of the 64-bit integers; comby's columns hold an int64",
             command_uuid=uuid,
         )
 
 
-def _shown(uuid: str) -> str:
-    """A uuid in a message: whoever broke its limit must not break the message too."""
-    return ascii(uuid) if len(uuid) <= MAX_UUID_BYTES else f"{uuid[:60]!a}... (cut)"
-
-
 def _too_long(uuid: str, name: str, limit: int) -> InvalidCommand:
-    return InvalidCommand(f"command {_shown(uuid)}: {name} is longer than {limit:,} bytes in UTF-8", command_uuid=uuid)
+    return InvalidCommand(f"command {shown_uuid(uuid)}: {name} is longer than {limit:,} bytes in UTF-8", command_uuid=uuid)
 
 
 def plain_record(
@@ -161,18 +164,23 @@ def plain_record(
     pieces = canonical(
         command_uuid, created_at, instance_id, tenant_uuid, workspace_uuid, domain, data_type, data, req_ctx
     )
-    return Record(
-        command_uuid,
-        created_at,
-        instance_id,
-        tenant_uuid,
-        workspace_uuid,
-        domain,
-        data_type,
-        session_of(req_ctx),
-        data,
-        req_ctx,
-        digest_of(pieces),
+    # Half of what Record(...) takes.
+    return Record._make(
+        (
+            command_uuid,
+            created_at,
+            instance_id,
+            tenant_uuid,
+            workspace_uuid,
+            domain,
+            data_type,
+            session_of(req_ctx),
+            data,
+            req_ctx,
+            digest_of(pieces),
+            "",
+            FORMAT_VERSION,
+        )
     )
 
 
@@ -209,7 +217,7 @@ def check(record: Record) -> Record:
             raise _too_long(uuid, name, limit)
     if len(record.data) > MAX_PAYLOAD_BYTES:
         raise InvalidCommand(
-            f"command {_shown(uuid)}: data_bytes has {len(record.data):,} bytes; the limit is {MAX_PAYLOAD_BYTES:,}",
+            f"command {shown_uuid(uuid)}: data_bytes has {len(record.data):,} bytes; the limit is {MAX_PAYLOAD_BYTES:,}",
             command_uuid=uuid,
         )
     return record
@@ -221,24 +229,16 @@ def encode(command: Command) -> Record:
     Raises:
         InvalidCommand: the uuid is empty, a number is outside of int64, or a text or payload is over its limit.
     """
-    uuid = command.command_uuid
-    _int64(uuid, "created_at", command.created_at)
-    _int64(uuid, "instance_id", command.instance_id)
     try:
-        record = plain_record(
-            uuid,
-            command.created_at,
-            command.instance_id,
-            command.tenant_uuid,
-            command.workspace_uuid,
-            command.domain,
-            command.data_type,
-            command.data_bytes,
-            command.req_ctx,
-        )
+        record = plain_record(*_FIELDS(command))
+    except struct.error:  # what the canonical form has no room for, which is cheaper than a look at every command
+        _int64(command.command_uuid, "created_at", command.created_at)
+        _int64(command.command_uuid, "instance_id", command.instance_id)
+        raise
     except UnicodeEncodeError as error:
+        uuid = command.command_uuid
         raise InvalidCommand(
-            f"command {_shown(uuid)} holds a lone surrogate, which UTF-8 can't", command_uuid=uuid
+            f"command {shown_uuid(uuid)} holds a lone surrogate, which UTF-8 can't", command_uuid=uuid
         ) from error
     return check(record)
 

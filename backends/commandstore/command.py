@@ -26,10 +26,23 @@ __all__ = [
     "RequestContext",
     "SealedCommand",
     "StoreInfo",
+    "is_int64",
     "session_of",
+    "shown_uuid",
 ]
 
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
+_LONGEST_SHOWN = 512
+
+
+def is_int64(value: object) -> bool:
+    """Whether it is an integer of 64 bits, and no bool, which is an int to Python."""
+    return type(value) is int and INT64_MIN <= value <= INT64_MAX
+
+
+def shown_uuid(uuid: str) -> str:
+    """A uuid in a message: whoever broke its limit must not break the message too."""
+    return ascii(uuid) if len(uuid) <= _LONGEST_SHOWN else f"{uuid[:60]!a}... (cut)"
 
 
 class Position(NamedTuple):
@@ -166,7 +179,7 @@ class Command(BaseModel):
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             what = f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
-            uuid = ascii(command_uuid) if isinstance(command_uuid, str) else "without a readable uuid"
+            uuid = shown_uuid(command_uuid) if isinstance(command_uuid, str) else "without a readable uuid"
             raise InvalidCommand(f"command {uuid} is not valid: {what}") from error
 
     @property

@@ -17,7 +17,7 @@ from enum import Enum
 from typing import ClassVar, NamedTuple
 
 from commandstore.codec import Record
-from commandstore.command import CommandQuery
+from commandstore.command import CommandQuery, is_int64
 from commandstore.drive import Drive
 from commandstore.errors import CommandStoreError, CorruptRecord, Unsupported
 
@@ -35,10 +35,16 @@ __all__ = [
     "SequenceState",
     "Slice",
     "Window",
+    "is_position",
 ]
 
 # Where a page ends: the sort key of a row, of JSON's scalars. Made and read by the backend alone.
 Key = tuple[int | str | None, ...]
+
+
+def is_position(key: Key) -> bool:
+    """Whether it is a key of ``(created_at, command_uuid)``, as many backends have it."""
+    return len(key) == 2 and is_int64(key[0]) and isinstance(key[1], str)  # noqa: PLR2004 - see above
 
 
 class Capability(Enum):
@@ -240,6 +246,13 @@ class Backend(ABC):
         Returns:
             A bad row is a row with an error, never an exception.
         """
+
+    def is_key(self, key: Key) -> bool:  # noqa: ARG002 - for those that look
+        """Whether a row here can have this key. ``page`` is only given those that can.
+
+        A cursor comes from outside, and its check sum is no signature: what is in it may be anything of JSON's scalars.
+        """
+        return True
 
     @abstractmethod
     async def count(self, query: CommandQuery) -> int:

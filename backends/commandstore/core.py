@@ -75,6 +75,7 @@ class StoreCore(RecordCore):
         account = _Account()
         batch: list[Record] = []
         size = 0
+        most, largest = self.backend.insert_count, self.backend.insert_bytes
         for command in commands:
             try:
                 record = codec.encode(_command(command))
@@ -83,7 +84,7 @@ class StoreCore(RecordCore):
                 continue
             batch.append(record)
             size += record.size
-            if len(batch) >= self.backend.insert_count or size >= self.backend.insert_bytes:
+            if len(batch) >= most or size >= largest:
                 await self._flush(batch, account)
                 batch, size = [], 0
         if batch:
@@ -132,6 +133,8 @@ class StoreCore(RecordCore):
         if cursor is not None and offset:
             raise InvalidQuery("give offset or cursor, not both: a cursor says by itself where to go on")
         key = read_cursor(cursor, self.backend.location, query) if cursor is not None else None
+        if key is not None and not self.backend.is_key(key):
+            raise InvalidQuery("the cursor is damaged; give it as the page returned it")
         total = (await self.backend.count(query) if askable(query) else 0) if with_total else None
         if limit == 0 or not askable(query):
             return Page((), total, None)
@@ -184,7 +187,9 @@ class StoreCore(RecordCore):
 
     async def reset(self) -> None:
         self.writable()
+        await self.ready_to_record()
         await self.backend.clear()
+        self.begin_ledger()
 
     async def compact(self) -> dict[str, int]:
         self.writable()
@@ -232,8 +237,12 @@ class _Account:
         self._conflicting: list[str] = []
 
     def add(self, records: Sequence[Record], fates: Sequence[Fate | CommandStoreError | None]) -> None:
+        created = Fate.CREATED
+        if fates.count(created) == len(records):  # as nearly always
+            self._created += [record.command_uuid for record in records]
+            return
         for record, fate in zip(records, fates, strict=False):
-            if fate is Fate.CREATED:
+            if fate is created:
                 self._created.append(record.command_uuid)
             elif fate is Fate.DUPLICATE:
                 self._duplicate.append(record.command_uuid)
@@ -272,6 +281,8 @@ def _decoded(found: Record | CommandStoreError | None) -> Command | CommandStore
 
 
 def _command(command: object) -> Command:
+    if type(command) is Command:
+        return command  # nearly every one, and pydantic's isinstance takes as long as half of a digest
     if not isinstance(command, Command):
         raise InvalidCommand(f"a Command is needed, not {type(command).__name__}")
     if isinstance(command, SealedCommand):

@@ -2,7 +2,7 @@
 
 A key file is one of
 
-* 32 raw bytes: comby's key;
+* 32 raw bytes: comby's key. Not if they are text: a password is no key;
 * lines of 64 hex digits: the key, and below it those that were used before, newest first. A line ``digest HEX`` is the
   key of the digests (else it comes of the last line); ``#`` starts a comment;
 * JSON for keys in AWS KMS: ``{"kms": {"key_id": ..., "digest_key": BASE64}}``, and where they are needed ``region``,
@@ -23,7 +23,8 @@ import os
 import stat
 import tempfile
 import weakref
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -35,6 +36,11 @@ from commandstore.crypto.service import digest_key_from
 from commandstore.errors import ConfigurationError, MissingDependency
 from commandstore.registry import open_store
 from commandstore.vault import LocalRoot, Root, TenantKeys
+
+try:
+    import fcntl
+except ModuleNotFoundError:  # no POSIX
+    fcntl = None  # type: ignore[assignment]
 
 __all__ = [
     "crypto_from_bytes",
@@ -98,6 +104,8 @@ class _Root(_Model):
     def _one(self) -> _Root:
         if (self.key_file is None) == (self.kms is None):
             raise ValueError("has key_file or kms, one of them")
+        if "\0" in str(self.key_file):
+            raise ValueError("has a NUL in its path")
         return self
 
 
@@ -204,13 +212,20 @@ def new_key_file(path: Path | str) -> None:
 def rotate_key_file(path: Path | str) -> None:
     """Put a new random key first in a file of keys. The others stay, and so does the key of the digests, in a line.
 
-    Readers see the old file or the new one.
+    Readers see the old file or the new one. Of two rotations at once the second waits for the first.
 
     Raises:
-        ConfigurationError: it is a key file of another kind, can't be read or can't be written.
+        ConfigurationError: it is a key file of another kind, can't be read or can't be written, or something else
+            changed it meanwhile.
     """
     path = Path(path).resolve()  # a link stays one
-    found = _read(path)
+    with _alone_in(path.parent):
+        _rotate(path)
+
+
+def _rotate(path: Path) -> None:
+    data = _content(path)
+    found = _parsed(data, path)
     if not isinstance(found, _Keys):
         how = "KMS rotates its keys itself" if found.kms is not None else "rotate one tenant's key (--tenant)"
         raise ConfigurationError(f"the key file {_shown(path)} holds no keys: {how}; nothing was changed")
@@ -226,6 +241,8 @@ def rotate_key_file(path: Path | str) -> None:
             with suppress(PermissionError):
                 os.fchown(descriptor, before.st_uid, before.st_gid)
             _fill(descriptor, comments + "".join(f"{line}\n" for line in lines))
+            # An editor takes no lock, and not every file system has one.
+            _raise_if_changed(path, data)
             Path(name).replace(path)
         except BaseException:
             with suppress(OSError):
@@ -233,6 +250,29 @@ def rotate_key_file(path: Path | str) -> None:
             raise
     except OSError as error:
         raise ConfigurationError(f"can't write the key file {_shown(path)}: {error.strerror}") from error
+
+
+def _raise_if_changed(path: Path, before: bytes) -> None:
+    if _content(path) != before:
+        raise ConfigurationError(
+            f"the key file {_shown(path)} was changed meanwhile by something else, and is left as it is now: rotate it "
+            "again"
+        )
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Hold a lock on a folder, where there are such locks: a key that another rotation has just put first is not lost.
+
+    Not on the file, which is another one after a rotation.
+    """
+    with ExitStack() as stack:
+        if fcntl is not None:
+            with suppress(OSError):
+                descriptor = os.open(folder, os.O_RDONLY)
+                stack.callback(os.close, descriptor)
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
 
 
 def kms_document(key_id: str, *, region: str | None = None, endpoint_url: str | None = None) -> dict[str, object]:
@@ -271,20 +311,37 @@ def _root(root: _Root, name: Path | str, folder: Path | None) -> Root:
 
 
 def _read(path: Path) -> _Keys | _Document:
+    return _parsed(_content(path), path)
+
+
+def _content(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            data = file.read(_MOST_BYTES)
+            return file.read(_MOST_BYTES)
     except OSError as error:
         raise ConfigurationError(f"can't read the key file {_shown(path)}: {error.strerror}") from error
-    return _parsed(data, path)
 
 
 def _parsed(data: bytes, name: Path | str) -> _Keys | _Document:
-    if len(data) == _KEY_BYTES:
+    if len(data) == _KEY_BYTES and not _is_text(data):
         return _Keys([data], None)
     if data.lstrip().startswith(b"{"):
         return _document(data, name)
+    if len(data) == _KEY_BYTES:
+        raise ConfigurationError(
+            f"the key file {_shown(name)} holds 32 bytes of text, and a password is no key: make one with "
+            "'commandstore keys new FILE' (a text that has been the key so far is given as 64 hex digits)"
+        )
     return _lines(data, name)
+
+
+def _is_text(data: bytes) -> bool:
+    """Whether somebody may have typed it. Of random keys, fewer than one in 10^10 looks so."""
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return False
+    return all(character.isprintable() or character.isspace() for character in text)
 
 
 def _document(data: bytes, name: Path | str) -> _Document:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from commandstore.codec import Record
 from commandstore.command import CommandQuery
-from commandstore.contract import CREATED, Backend, Capability, Exists, Key, Outcome, Register, Row, Slice
+from commandstore.contract import CREATED, Backend, Capability, Exists, Key, Outcome, Register, Row, Slice, is_position
 from commandstore.drive import Drive
 from commandstore.errors import ConfigurationError
 
@@ -75,8 +75,13 @@ class MemoryBackend(Backend):
                     rows.append(Row(order[index], record))
             return Slice(rows, None)
 
+    def is_key(self, key: Key) -> bool:
+        return is_position(key)
+
     async def count(self, query: CommandQuery) -> int:
         with self._lock:
+            if not query.canonical():
+                return len(self._records)
             return sum(query.matches(record) for record, _ in self._records.values())
 
     async def replace(self, record: Record, write_id: str) -> bool:

@@ -7,7 +7,7 @@ has one. ``sealing.py`` seals and opens.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
@@ -19,9 +19,10 @@ from commandstore.contract import CREATED, Backend, Created, Exists, Key, Reject
 from commandstore.crypto import Crypto
 from commandstore.drive import AsyncDrive, Drive
 from commandstore.errors import CommandStoreError, ConfigurationError, DecryptionError, ReadOnlyStore, StoreClosed
+from commandstore.ledger.changing import announce, look_after
 from commandstore.ledger.entry import Kind
 from commandstore.ledger.journal import Journal
-from commandstore.ledger.leaves import Leaf, Op, stored_digest
+from commandstore.ledger.leaves import Leaf, Op, leaf_of
 from commandstore.ledger.log import Ledger
 from commandstore.ledger.signing import Signer
 from commandstore.sealing import Sealing
@@ -85,7 +86,12 @@ class RecordCore:
             self._open = True
         self.options = options
         self.sealing = Sealing(options.crypto, as_hex=self.backend.sealed_as_hex, drive=self.drive)
-        self.ledger = None if options.signer is None else Ledger(self.backend, self.drive, options.signer)
+        self.begin_ledger()
+
+    def begin_ledger(self) -> None:
+        """Know nothing of the ledger any more, where there is a signer: it is read when something is recorded."""
+        signer = self.options.signer
+        self.ledger = None if signer is None else Ledger(self.backend, self.drive, signer)
 
     async def close(self) -> None:
         if self._open:
@@ -185,7 +191,11 @@ class RecordCore:
             except CommandStoreError as error:
                 stop.add_note(f"what was written before that could not be recorded in the ledger: {error}")
             raise
-        await own.record(kind)
+        try:
+            await own.record(kind)
+        except CommandStoreError as error:
+            error.fates = fates
+            raise
         return fates
 
     def journal(self, *, careful: bool = False) -> Journal | None:
@@ -211,27 +221,33 @@ class RecordCore:
         [sealed] = await self.sealing.seal([plain])
         if isinstance(sealed, DecryptionError):
             raise sealed
-        if self.ledger is not None:
-            uuid = sealed.command_uuid
-            if uuid not in await self.backend.probe([uuid]):
-                return False
-            await self.ledger.append(kind, [Leaf(Op.UPDATE, uuid, stored_digest(sealed), sealed.created_at)])
-        replaced = await self.backend.replace(sealed, secrets.token_hex(8))
-        if self.ledger is not None and not replaced and await self.ledger.live([sealed.position]):
-            # Deleted between the two, and the word of that may stand before the word of the update.
-            await self.ledger.append(kind, [Leaf(Op.DELETE, uuid, stored_digest(sealed), sealed.created_at)])
-        return replaced
+        write_id = secrets.token_hex(8)
+        if self.ledger is None:
+            return await self.backend.replace(sealed, write_id)
+        await self.ledger.begin()
+        stored = (await self.backend.fetch([sealed.command_uuid])).get(sealed.command_uuid)
+        if stored is None:
+            return False
+        leaf = leaf_of(Op.UPDATE, sealed)
+        number = await announce(self.ledger, kind, stored, leaf)
+        done = await self.backend.replace(sealed, write_id)
+        await look_after(self.ledger, kind, leaf, number, done=done)
+        return done
 
     async def remove_recorded(self, uuid: str, *, kind: Kind = "delete") -> bool:
         """Remove the record of this uuid; False when there is none. Recorded as ``replace_recorded`` is."""
         self.writable()
-        if self.ledger is not None:
-            found = (await self.backend.fetch([uuid])).get(uuid)
-            if found is None:
-                return False
-            digest, at = (stored_digest(found), found.created_at) if isinstance(found, Record) else (bytes(32), 0)
-            await self.ledger.append(kind, [Leaf(Op.DELETE, uuid, digest, at)])
-        return await self.backend.remove(uuid)
+        if self.ledger is None:
+            return await self.backend.remove(uuid)
+        await self.ledger.begin()
+        stored = (await self.backend.fetch([uuid])).get(uuid)
+        if stored is None:
+            return False
+        leaf = leaf_of(Op.DELETE, stored) if isinstance(stored, Record) else Leaf(Op.DELETE, uuid, bytes(32), 0)
+        number = await announce(self.ledger, kind, stored, leaf)
+        done = await self.backend.remove(uuid)
+        await look_after(self.ledger, kind, leaf, number, done=done)
+        return done
 
     async def ready_to_record(self) -> None:
         """To be called once before what is written is noted in a journal.
@@ -260,22 +276,11 @@ class RecordCore:
         settle: Callable[[list[Record]], Awaitable[Sequence[Fate | CommandStoreError | None]]],
     ) -> list[Fate | CommandStoreError]:
         fates: list[Any] = [None] * len(records)
-        # The first command of each uuid goes first; the second meets it as one that is there; and so on.
-        waiting = list(range(len(records)))
         first: dict[str, int] = {}
-        while waiting:
-            chosen: dict[str, int] = {}
-            later: list[int] = []
-            for index in waiting:
-                uuid = records[index].command_uuid
-                if uuid in chosen:
-                    later.append(index)
-                else:
-                    chosen[uuid] = index
-            for chunk in _chunks(chosen.values(), records, self.backend):
-                batch = [records[index] for index in chunk]
+        for wave in _waves(records):
+            for chunk in _chunks(wave, records, self.backend):
                 try:
-                    found = await settle(batch)
+                    found = await settle([records[index] for index in chunk])
                 except CommandStoreError as error:
                     for index, known in zip(chunk, error.fates, strict=False):
                         fates[index] = known
@@ -285,12 +290,11 @@ class RecordCore:
                     fates[index] = fate
                 if settle == self._compare:
                     self._compare_repeated(chunk, records, first, fates)
-            waiting = later
         return fates
 
     @staticmethod
     def _compare_repeated(
-        chunk: Iterable[int], records: Sequence[Record], first: dict[str, int], fates: list[Any]
+        chunk: Sequence[int], records: Sequence[Record], first: dict[str, int], fates: list[Any]
     ) -> None:
         """Nothing was written, so a repeated uuid is compared with the one that would have been."""
         for index in chunk:
@@ -336,6 +340,8 @@ class RecordCore:
     async def _fates(
         self, plain: list[Record], sealed: list[Record], outcomes: Sequence[Any]
     ) -> list[Fate | CommandStoreError | None]:
+        if all(outcome is CREATED for outcome in outcomes):  # as nearly always
+            return [Fate.CREATED] * len(plain)
         fates: list[Fate | CommandStoreError | None] = []
         there: dict[str, Record | CommandStoreError] = {}
         if self.sealing.digests_are_of_ciphers:
@@ -343,9 +349,6 @@ class RecordCore:
                 [r.command_uuid for r, o in zip(plain, outcomes, strict=True) if isinstance(o, Exists)]
             )
         for record, stored, outcome in zip(plain, sealed, outcomes, strict=True):
-            if outcome is CREATED:  # what nearly all are
-                fates.append(Fate.CREATED)
-                continue
             match outcome:
                 case Created():
                     fates.append(Fate.CREATED)
@@ -388,8 +391,27 @@ def _note(
         journal.found(record for record, fate in zip(sealed, fates, strict=True) if fate is Fate.DUPLICATE)
 
 
-def _chunks(indexes: Iterable[int], records: Sequence[Record], backend: Backend) -> Iterator[list[int]]:
+def _waves(records: Sequence[Record]) -> Iterator[Sequence[int]]:
+    """Indexes so that no uuid stands twice in one wave.
+
+    The first command of each uuid goes first; the second meets it as one that is there; and so on.
+    """
+    if records and len({record.command_uuid for record in records}) == len(records):  # as nearly always
+        yield range(len(records))
+        return
+    waiting: Sequence[int] = range(len(records))
+    while waiting:
+        chosen: dict[str, int] = {}
+        later = [index for index in waiting if chosen.setdefault(records[index].command_uuid, index) != index]
+        yield list(chosen.values())
+        waiting = later
+
+
+def _chunks(indexes: Sequence[int], records: Sequence[Record], backend: Backend) -> Iterator[Sequence[int]]:
     """Cut into what the backend takes at once, by count and by bytes."""
+    if len(indexes) <= backend.insert_count and sum(records[i].size for i in indexes) <= backend.insert_bytes:
+        yield indexes
+        return
     chunk: list[int] = []
     size = 0
     for index in indexes:
@@ -399,5 +421,4 @@ def _chunks(indexes: Iterable[int], records: Sequence[Record], backend: Backend)
             chunk, size = [], 0
         chunk.append(index)
         size += weight
-    if chunk:
-        yield chunk
+    yield chunk

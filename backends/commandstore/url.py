@@ -12,11 +12,13 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from commandstore.errors import ConfigurationError
 
-__all__ = ["StoreUrl", "redact"]
+__all__ = ["StoreUrl", "redact", "secrets_in"]
 
 # A host with its port, and then options: what a URL with '@' in an option looks like. Anything else has a password.
 _PLAIN = re.compile(r"[^:]*(:[0-9]+)?(/[^?]*)?\?[^@]*=")
 _IDENTIFIER = re.compile(r"[a-z_]{1,40}")
+# What Python's parser takes out of a URL without a word, so that another store would be opened than was named.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _SECRET = ("password", "secret", "token", "key", "sslpassword")
 
 
@@ -47,6 +49,15 @@ class StoreUrl:
         Raises:
             ConfigurationError: it isn't one.
         """
+        if _CONTROL.search(text) or "\0" in unquote(text):
+            raise ConfigurationError(
+                f"{redact(text)!a} is not a store URL: it holds a control character; write a line feed as %0A and the "
+                "like, and leave out %00, which nothing takes"
+            )
+        if text.encode("utf-8", "replace").decode() != text:
+            raise ConfigurationError(
+                f"{redact(text)!a} is not a store URL: it is not UTF-8, in which names of files and hosts are written"
+            )
         # Python's own messages quote parts of the URL, and a password could stand there.
         try:
             parts = urlsplit(text)
@@ -97,19 +108,35 @@ class StoreUrl:
 
 def redact(text: str) -> str:
     """The URL without passwords: neither between ``:`` and ``@`` nor in an option whose name speaks of a secret."""
-    head, mark, query = text.partition("?")
-    scheme, slashes, rest = head.partition("://")
-    if "@" in query and "@" not in rest and not _PLAIN.match(f"{rest}?{query}"):
-        # A password with '?' in it makes no URL, but mustn't be shown when that is said.
-        rest, mark, query = f"{rest}?{query}", "", ""
+    scheme, rest, query = _taken_apart(text)
     # Up to the last '@' before the path, so that a password with '@' or '/' in it is covered too.
     user, at, host = rest.rpartition("@")
     if at:
         rest = f"{user.partition(':')[0]}{':***' if ':' in user else ''}@{host}"
-    if mark:
+    if query is not None:
         pairs = (pair.partition("=") for pair in query.split("&"))
-        query = "&".join(
-            f"{name}={'***' if any(word in name.lower() for word in _SECRET) else value}" if eq else name
-            for name, eq, value in pairs
-        )
-    return f"{scheme}{slashes}{rest}{mark}{query}"
+        query = "&".join(f"{name}={'***' if _is_secret(name) else value}" if eq else name for name, eq, value in pairs)
+    return f"{scheme}{rest}{'' if query is None else '?'}{query or ''}"
+
+
+def secrets_in(text: str) -> list[tuple[str, str, str]]:
+    """What :func:`redact` hides, each with what stands before and behind it: for messages that quote a URL in part."""
+    _, rest, query = _taken_apart(text)
+    _, colon, password = rest.rpartition("@")[0].partition(":")
+    found = [(colon, password, "@")] if password else []
+    pairs = (pair.partition("=") for pair in (query or "").split("&"))
+    return found + [(f"{name}=", value, "") for name, _, value in pairs if value and _is_secret(name)]
+
+
+def _is_secret(name: str) -> bool:
+    return any(word in name.lower() for word in _SECRET)
+
+
+def _taken_apart(text: str) -> tuple[str, str, str | None]:
+    """The scheme with its slashes, what stands before the options, and the options if there are any."""
+    head, mark, query = text.partition("?")
+    scheme, slashes, rest = head.partition("://")
+    if "@" in query and "@" not in rest and not _PLAIN.match(f"{rest}?{query}"):
+        # A password with '?' in it makes no URL, but mustn't be shown when that is said.
+        rest, mark = f"{rest}?{query}", ""
+    return f"{scheme}{slashes}", rest, query if mark else None

@@ -279,7 +279,7 @@ class TenantKeys:
         try:
             masters = [(bytes.fromhex(one["id"]), base64.b64decode(one["wrapped"])) for one in document["masters"]]
             digest = base64.b64decode(document["digest"])
-        except (KeyError, TypeError, ValueError):
+        except ValueError:
             raise DecryptionError(f"the keys of tenant {tenant!a} in {self._store} can't be read") from None
         return _Keys(
             [_Master(self._make(self._root.unwrap(w, _context(tenant, id_.hex()))), id_) for id_, w in masters],
@@ -295,7 +295,7 @@ class TenantKeys:
             document = orjson.loads(found.value)
         except ValueError:
             document = None
-        if not isinstance(document, dict) or document.get("tenant") != tenant or document.get("version") != _VERSION:
+        if not _is_of(document, tenant):
             raise DecryptionError(f"the keys of tenant {tenant!a} in {self._store} can't be read by this release")
         return found, document
 
@@ -350,6 +350,25 @@ class TenantKeys:
 
 class _Destroyed(DecryptionError):
     """The tenant's key was destroyed: remembered, while other errors may be mended by the next call."""
+
+
+def _is_of(document: object, tenant: str) -> bool:
+    """Whether it is what is kept of this tenant's keys, or of their end; altered by hand, it may be anything."""
+    if not isinstance(document, dict) or document.get("tenant") != tenant or document.get("version") != _VERSION:
+        return False
+    if "destroyed" in document:
+        try:
+            datetime.fromisoformat(document["destroyed"])
+        except (TypeError, ValueError):
+            return False
+        return True
+    masters = document.get("masters")
+    return (
+        isinstance(document.get("digest"), str)
+        and isinstance(masters, list)
+        and bool(masters)
+        and all(isinstance(one, dict) and {str} == {type(one.get("id")), type(one.get("wrapped"))} for one in masters)
+    )
 
 
 def _raise_if_destroyed(document: Mapping[str, Any], tenant: str) -> None:

@@ -89,6 +89,13 @@ def reorder_two(it: Scene) -> None:
     it.replace(forged(other, created_at=one.created_at))
 
 
+@attack(("dropped", "a1"), ("added", "new"))
+def drop_one_and_add_another(it: Scene) -> None:
+    """The count stays what it was: only a full audit finds it."""
+    it.remove("a1")
+    it.insert(encode(a_command("new", 11)))
+
+
 @attack(("dropped", "a1"), ("added", "A1"))
 def give_one_another_uuid(it: Scene) -> None:
     record = it.record("a1")

@@ -40,6 +40,11 @@ def _backend(kind: str, request: pytest.FixtureRequest) -> Any:
         return MemoryBackend()
     if kind == "sqlite":
         return backend_from_url(f"sqlite:///{request.getfixturevalue('tmp_path_factory').mktemp('audit')}/app.db")
+    if kind == "postgres":
+        database = request.getfixturevalue("postgres").database()
+        url = database.__enter__()
+        request.addfinalizer(lambda: database.__exit__(None, None, None))
+        return backend_from_url(url)
     patch = request.getfixturevalue("surroundings")
     if kind == "firestore":
         patch.setenv("FIRESTORE_EMULATOR_HOST", request.getfixturevalue("firestore_emulator").host)
@@ -54,7 +59,7 @@ def _backend(kind: str, request: pytest.FixtureRequest) -> Any:
     return backend_from_url(f"s3://audit-{number}/it/?{where}")
 
 
-@pytest.fixture(scope="session", params=["memory", "sqlite", "dynamodb", "s3", "firestore"])
+@pytest.fixture(scope="session", params=["memory", "sqlite", "postgres", "dynamodb", "s3", "firestore"])
 def place(request: pytest.FixtureRequest) -> Iterator[Scene]:
     """A store on an engine."""
     with opened(_backend(request.param, request)) as store:

@@ -103,7 +103,10 @@ class Scene:
         assert report.complete
         assert len({(f.kind, f.command_uuid, f.sequence) for f in report.findings}) == len(report.findings)
         assert report.commands == report.intact + bad
-        assert report.clean == (not report.findings) == (report.checkpoint is not None)
+        assert report.clean == (not report.findings)
+        assert report.accepted == (bool(report.findings) and report.checkpoint is not None)
+        assert report.checkpoint is not None or report.findings
+        assert not report.accepted or options.get("accept")
         return report
 
     # Commands

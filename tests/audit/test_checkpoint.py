@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from audit.attacks import ATTACKS, Attack
 from audit.scene import CHECKPOINT, HISTORY, SIGNER, Scene, a_command, forged, named, opened
 from commandstore import ConfigurationError
 from commandstore.audit import AuditCheckpoint, read_checkpoint, write_checkpoint
@@ -98,6 +99,65 @@ def test_a_ledger_that_does_not_have_the_checkpoint_is_read_as_a_whole(it: Scene
     assert (report.full, report.since, report.entries) == (True, 5, 4)
     assert named(report) == {("entry", 5)}
     assert "older copy" in report.findings[0].reason
+
+
+# What is known, and accepted
+
+
+# Nothing to go on after; and a last entry that can't be read, or one that the head knows, is named until it is there.
+NOT_BEHIND = {"remove_the_ledger", "add_a_copy_of_an_entry", "truncate"}
+ACCEPTED = [one for one in ATTACKS if one.full and one.name not in NOT_BEHIND]
+
+
+@pytest.mark.parametrize("attack", ACCEPTED, ids=lambda attack: attack.name)
+def test_what_was_accepted_is_not_found_again_but_by_a_full_audit(it: Scene, attack: Attack) -> None:
+    attack.do(it)
+    assert it.audit().checkpoint is None
+    report = it.audit(accept=True)
+    assert (named(report), report.clean) == (attack.full, False)
+    after = it.audit(checkpoint=report.checkpoint)
+    assert (named(after), after.full, after.commands) == (set(), False, 0)
+    it.store.init(signer=SIGNER)
+    it.store.create(a_command("later", 60))
+    assert it.audit(checkpoint=report.checkpoint).clean
+    assert named(it.audit(checkpoint=report.checkpoint, full=True)) == attack.full
+
+
+def test_what_is_new_is_found_after_something_was_accepted(it: Scene) -> None:
+    it.remove("a1")
+    checkpoint = it.audit(accept=True).checkpoint
+    it.remove("a2")
+    assert named(it.audit(checkpoint=checkpoint)) == {("count", 5)}
+    assert named(it.audit(checkpoint=checkpoint, full=True)) == {("dropped", "a1"), ("dropped", "a2")}
+
+
+def test_what_is_found_from_a_checkpoint_can_be_accepted_too(it: Scene, older: AuditCheckpoint) -> None:
+    it.remove("d0")
+    report = it.audit(checkpoint=older, accept=True)
+    assert named(report) == {("dropped", "d0")}
+    assert (report.checkpoint.sequence, report.checkpoint.commands) == (5, 10)
+    assert it.audit(checkpoint=report.checkpoint).clean
+
+
+def test_there_must_be_an_entry_to_go_on_after(it: Scene) -> None:
+    it.set_entry(6, it.raw(3))
+    assert it.audit(accept=True).checkpoint.sequence == 5
+    it.put_back()
+    for name in HISTORY[-1].registers:
+        it.register(name, None)
+    report = it.audit(accept=True)
+    assert (report.checkpoint, report.accepted) == (None, False)
+
+
+def test_a_count_that_names_nothing_is_not_accepted(it: Scene) -> None:
+    it.remove("a1")
+    report = it.audit(checkpoint=CHECKPOINT, accept=True)
+    assert (named(report), report.checkpoint) == ({("count", 5)}, None)
+
+
+def test_a_clean_audit_accepts_nothing(it: Scene) -> None:
+    report = it.audit(accept=True)
+    assert (report.clean, report.accepted, report.checkpoint.sequence) == (True, False, 5)
 
 
 def test_what_comes_during_an_audit_is_left_to_the_next() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from audit.scene import ALL, KEYS, MALLORY, SIGNER, Scene, a_command, forged, opened
+from audit.scene import ALL, HISTORY, KEYS, MALLORY, SIGNER, Scene, a_command, forged, leaf_of, opened
 from commandstore import ConfigurationError, CryptoService, LedgerError, export_commands
 from commandstore.audit import ExportCheck, check_export
 from commandstore.audit.exported import RowProver, Tree
@@ -141,9 +141,53 @@ def test_of_an_encrypted_store_the_cipher_is_vouched_for(tmp_path: Path) -> None
     it = Scene(opened(signer=SIGNER, crypto=CryptoService(bytes(32))))
     it.store.create_many(a_command(f"c{n}", n) for n in range(3))
     assert export_commands(it.store, tmp_path / "out", proofs=True).unproven == 0
-    assert (checked(tmp_path / "out").bad, checked(tmp_path / "out").holds) == (3, False)
+    assert (checked(tmp_path / "out").bad, checked(tmp_path / "out").recorded) == (3, False)
     check = checked(tmp_path / "out", sealed=True)
-    assert (check.sealed, check.holds) == (3, True)
+    assert (check.sealed, check.recorded, check.holds) == (3, True, False)
+    assert (check.to_dict()["holds"], check.to_dict()["recorded"]) == (False, True)
+
+
+def test_of_a_cipher_uuid_and_time_are_proven_and_nothing_else(tmp_path: Path) -> None:
+    it = Scene(opened(signer=SIGNER, crypto=CryptoService(bytes(32))))
+    it.store.create(a_command("c", 5))
+    out = tmp_path / "out"
+    export_commands(it.store, out, proofs=True)
+    [row] = map(json.loads, out.read_text().splitlines())
+    for field, value in {"data_bytes": X, "tenant_uuid": "u", "domain": "x"}.items():
+        out.write_text(json.dumps(consistent(row, **{field: value})))
+        check = checked(out, sealed=True)
+        # So whoever forged it must not be told that it holds.
+        assert (check.sealed, check.recorded, check.holds) == (1, True, False)
+    for field, value in {"command_uuid": "d", "created_at": 6}.items():
+        out.write_text(json.dumps(consistent(row, **{field: value})))
+        assert (checked(out, sealed=True).bad, checked(out, sealed=True).recorded) == (1, False)
+
+
+def test_an_older_version_is_proven_as_what_it_was(tmp_path: Path) -> None:
+    # As docs/ledger.md says: a proof is of what was recorded, not that it was the last word.
+    older = Scene(opened())
+    older.put_back(HISTORY[1])
+    export_commands(older.store, tmp_path / "out", proofs=True)
+    check = checked(tmp_path / "out")
+    assert (check.holds, check.proven) == (True, 6)
+    assert "older version" in ExportCheck.__doc__
+
+
+def test_two_entries_of_one_number_prove_a_fork(it: Scene, exported: Path) -> None:
+    record = forged(it.record("b1"), data=b"altered")
+    leaves = [leaf_of(record) if leaf.command_uuid == "b1" else leaf for leaf in it.leaves(2)]
+    beside = Path(f"{exported}.ledger.jsonl")
+    lines = beside.read_bytes().splitlines()
+    it.rewrite(2, leaves, SIGNER)
+    for again in (1, 2):
+        beside.write_bytes(b"\n".join([*lines, *[it.raw(2)] * again]))
+        check = checked(exported)
+        # Which one is right, nobody can tell.
+        assert (check.bad_entries, check.bad, check.proven, check.holds) == (again, 4, 7, False)
+        assert "forked the ledger" in check.findings[0].reason
+    # The same once more is no fork.
+    beside.write_bytes(b"\n".join([*lines, lines[1]]))
+    assert checked(exported).holds
 
 
 def test_there_are_no_proofs_without_a_sound_ledger(it: Scene, tmp_path: Path) -> None:

@@ -21,10 +21,13 @@ from commandstore import (
 )
 from commandstore.audit import AuditReport, verify_async_ledger, verify_ledger
 from commandstore.audit.book import Book
+from commandstore.audit.replay import Audit, Settings
 from commandstore.codec import encode
 from commandstore.contract import Row
+from commandstore.drive import run
 from commandstore.errors import StoreUnavailable
 from commandstore.ledger.entry import sign
+from commandstore.ledger.signing import Verifier
 from commandstore.memory import MemoryBackend
 
 
@@ -227,6 +230,60 @@ def test_what_is_created_and_not_yet_recorded_is_waited_for() -> None:
     it.store.core.drive.sleep = sleep
     report = verify_ledger(it.store, KEYS, patience=30)
     assert (report.clean, report.commands, len(slept)) == (True, 2, 2)
+
+
+def test_thousands_that_writers_have_not_recorded_yet_are_waited_for() -> None:
+    # Each writer may have 10,000 of them.
+    it = signed()
+    it.store.create(a_command("c", 0))
+    records = [encode(a_command(f"c{n}", n)) for n in range(5_500)]
+    it.insert(*records)
+    slept = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == 2:
+            await it.store.core.ledger.append("sync", [leaf_of(record) for record in records])
+
+    it.store.core.drive.sleep = sleep
+    report = verify_ledger(it.store, KEYS, patience=30)
+    assert (report.clean, report.intact) == (True, 5_501)
+    # A look at so many costs much: each wait is twice as long as the one before.
+    assert slept == [1, 2]
+
+
+def test_looks_are_bounded_by_the_patience() -> None:
+    it = signed()
+    it.store.create(a_command("c", 0))
+    it.insert(encode(a_command("c1", 1)))
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    it.store.core.drive.sleep = sleep
+    audit = Audit(it.store.core, Verifier(KEYS), Settings(patience=10), monotonic=lambda: sum(slept))
+    assert named(run(audit.run())) == {("added", "c1")}
+    assert slept == [1, 2, 4, 3]
+
+
+def test_what_is_written_again_and_again_while_it_is_judged_is_no_finding() -> None:
+    class Lively(MemoryBackend):
+        left = 0
+
+        async def fetch(self, uuids):
+            if self.left and uuids == ["c1"]:
+                self.left -= 1
+                it.store.update(a_command("c1", 1, b"%d" % self.left))
+            return await super().fetch(uuids)
+
+    it = signed(Lively())
+    it.store.create(a_command("c1", 1))
+    old = it.record("c1")
+    it.store.update(a_command("c1", 1, b"other"))
+    it.replace(old)  # so that it is looked at
+    it.backend.left = 2
+    assert it.audit().clean
 
 
 def test_a_count_is_waited_for_once_in_all() -> None:

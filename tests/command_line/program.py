@@ -10,10 +10,11 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
-KEY = bytes(range(64, 96))
+_TEXT = "ABCDEFGHIJKLMNOPQRSTUVWXYZab"
+KEY = _TEXT.encode() + b"\x80\x00\xff\x0a"  # not text as a whole, which is no key
 PASSWORD = "hunter2-s3cret"
 PAYLOAD = '{"iban":"DE02 1203 0000 0000 2020 51"}'
-SECRETS = (PASSWORD, KEY.decode(), KEY.hex())
+SECRETS = (PASSWORD, _TEXT, KEY.hex())
 
 
 @dataclass(frozen=True)

@@ -112,6 +112,37 @@ def test_a_checkpoint_is_written_after_a_clean_audit_only(cli, audited):
     assert cli(*audited.verify, "--checkpoint", file).code == 1
 
 
+def test_what_is_known_is_accepted_and_said_all_the_same(cli, refused, audited):
+    file = audited.path / "checkpoint"
+    audited.alter("DELETE FROM commands WHERE uuid = 'c2'")
+    assert "--checkpoint" in refused(*audited.verify, "--accept")
+    assert cli(*audited.verify, "--checkpoint", file).code == 1
+    assert not file.exists()
+    result = cli(*audited.verify, "--checkpoint", file, "--accept")
+    assert (result.code, result.out.splitlines()[1].split()[:3]) == (1, ["dropped", "1", "c2"])
+    assert f"accepted: the next audit from '{file}' goes on after what was found" in result.err
+    assert cli(*audited.verify, "--checkpoint", file).code == 0
+    assert cli(*audited.verify, "--checkpoint", file, "--full").code == 1
+    audited.alter("DELETE FROM commands WHERE uuid = 'c3'")
+    kept = file.read_text()
+    assert "nothing was accepted" in cli(*audited.verify, "--checkpoint", file, "--accept").err
+    assert file.read_text() == kept
+
+
+def test_a_damaged_entry_is_told_and_what_it_knew_is_adopted(cli, audited):
+    with open_store(audited.url, signer=signer_from(audited.key)) as store:
+        store.create(Command("new", 9))
+    audited.alter("DELETE FROM commandstore_registers WHERE name LIKE 'ledger/entry/%1'")
+    result = cli("audit", "adopt", audited.url, "--signing-key", audited.key, "--public-key", audited.public)
+    assert (result.code, result.out) == (0, "7 commands = 6 adopted, in 1 entries, + 1 known\n")
+    assert "1 entries of the ledger do not fit, and say nothing; entry 1: entry 1 is missing" in result.err
+
+
+def test_tenants_that_are_too_many_are_said(cli, audited, monkeypatch):
+    monkeypatch.setattr("commandstore.audit.book.MOST_TENANTS", 0)
+    assert cli(*audited.verify, "--lists").out.startswith("the lists of tenants were not compared")
+
+
 def test_a_damaged_checkpoint_is_refused(refused, audited):
     (audited.path / "checkpoint").write_text("{}")
     assert "no checkpoint of an audit" in refused(*audited.verify, "--checkpoint", audited.path / "checkpoint")
@@ -164,6 +195,9 @@ def test_adopting_records_what_is_there(cli, audited):
         "known": 3,
         "left": 0,
         "entries": 0,
+        "bad_entries": 0,
+        "first_bad_entry": None,
+        "findings": [],
     }
     with closing(sqlite3.connect(audited.path / "old.db")) as connection, connection:
         connection.execute("UPDATE commands SET domain = 'x' WHERE uuid = 'c1'")
@@ -204,7 +238,12 @@ def test_an_encrypted_store_is_audited_without_its_key_and_its_export_with_a_wor
     assert cli("export", url, file, "--proofs", "--key-file", key_file).code == 0
     check = ("audit", "check", file, "--ledger", f"{file}.ledger.jsonl", "--public-key", audited.public)
     assert "--sealed" in cli(*check).out
-    assert cli(*check, "--sealed").out.startswith("holds: 1 rows = 0 proven + 1 recorded as ciphers + 0 without")
+    result = cli(*check, "--sealed")
+    assert result.code == 0
+    assert result.out.startswith(
+        "recorded, content not checked: 1 rows = 0 proven + 1 recorded, content not checked + 0 without"
+    )
+    assert cli(*check, "--sealed", "--json").document["holds"] is False
 
 
 def test_what_can_not_be_is_refused(refused, audited):

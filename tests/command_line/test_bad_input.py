@@ -240,6 +240,13 @@ def test_a_key_file_that_holds_no_key(refused, memory, tmp_path, content):
     assert "must hold 32 raw bytes or 64 hex characters" in said
 
 
+def test_a_password_of_32_bytes_is_no_key(refused, memory, tmp_path):
+    (tmp_path / "key").write_bytes(b"my password is thirty-one chars\n")
+    said = refused("create", memory(), "--key-file", tmp_path / "key")
+    assert "commandstore keys new FILE" in said
+    assert "password is thirty" not in said
+
+
 def test_a_key_file_that_is_not_there(refused, memory):
     assert "can't read the key file" in refused("get", memory(), "u", "--key-file", "/does/not/exist")
 

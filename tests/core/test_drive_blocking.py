@@ -17,10 +17,11 @@ NAME: contextvars.ContextVar[str] = contextvars.ContextVar("NAME", default="unse
 
 @pytest.fixture
 def drive():
+    others = set(threading.enumerate())  # of stores that earlier tests left to the collector
     drive = BlockingDrive()
     yield drive
     drive.close()
-    for thread in threading.enumerate():
+    for thread in set(threading.enumerate()) - others:
         if thread.name.startswith("commandstore"):
             # One that an interrupt caught while it was started is unknown to its pool, but ends all the same.
             thread.join(10)

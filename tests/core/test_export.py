@@ -286,7 +286,7 @@ def test_with_proofs_each_row_says_where_the_ledger_has_it(recorded, tmp_path, k
         if kind == "jsonl":
             digest, nodes = bytes.fromhex(digest), [bytes.fromhex(node) for node in nodes]
         assert digest == row["digest"]
-        [leaf] = hashes_of([Leaf(Op[row["ledger_op"].upper()], row["command_uuid"], digest, 0)])
+        [leaf] = hashes_of([Leaf(Op[row["ledger_op"].upper()], row["command_uuid"], digest, row["created_at"])])
         assert root_from_path(leaf, row["ledger_index"], entry.count, nodes).hex() == entry.root
     assert [row["ledger_op"] for row in found].count("update") == 1
 

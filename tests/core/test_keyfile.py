@@ -6,17 +6,18 @@ import base64
 import gc
 import json
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from commandstore import ConfigurationError, Crypto, CryptoService, DecryptionError, StoreNotFound, open_store
+from commandstore import ConfigurationError, Crypto, CryptoService, DecryptionError, StoreNotFound, keyfile, open_store
 from commandstore.crypto import Context, EnvelopeCrypto, Sealed
 from commandstore.crypto.service import digest_key_from
 from commandstore.keyfile import crypto_from_file, new_key_file, rotate_key_file, tenant_keys_from_file
 
-KEY, OLD, OLDEST = (bytes(range(start, start + 32)) for start in (0x41, 0xA1, 0x81))
+KEY, OLD, OLDEST = (bytes(range(start, start + 32)) for start in (0x61, 0xA1, 0x81))  # the first is nearly text
 CONTEXT = Context("t", "c")
 
 
@@ -123,6 +124,34 @@ def test_what_is_no_key_file_is_refused_without_a_word_of_what_it_holds(file: Pa
         assert secret.decode("latin-1")[:16] not in shown
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "my password is thirty-one chars\n",
+        "thirty-two letters and no lf now",
+        "0123456789abcdef0123456789abcdef",
+        "ein Paßwort mit Umlaut, äöü\n",
+        "\ufeffwith the mark of one editor\r\n",
+        " " * 32,
+    ],
+    ids=["line", "no newline", "half a key in hex", "not English", "mark", "blank"],
+)
+def test_text_of_32_bytes_is_no_key_and_is_not_shown(file: Path, text: str) -> None:
+    content = text.encode()
+    assert len(content) == 32
+    with pytest.raises(ConfigurationError, match="commandstore keys new FILE") as caught:
+        crypto_from_file(write(file, content))
+    assert text[1:12].isspace() or text[1:12] not in str(caught.value)
+    # What is one in fact still has a way in.
+    assert opens(crypto_from_file(write(file, content.hex())), content)
+
+
+@pytest.mark.parametrize("byte", [0, 0x1B, 0x7F, 0x80, 0xFF])
+def test_one_byte_that_nobody_types_makes_it_a_raw_key(file: Path, byte: int) -> None:
+    raw = b"k" * 31 + bytes([byte])
+    assert opens(crypto_from_file(write(file, raw)), raw)
+
+
 def test_a_file_that_cant_be_read_is_named(tmp_path: Path) -> None:
     for path in (tmp_path / "none", tmp_path):
         with pytest.raises(ConfigurationError, match="can't read the key file"):
@@ -168,6 +197,29 @@ def test_a_rotation_puts_a_new_key_first_and_keeps_the_digests(file: Path, conte
     lines = [line for line in file.read_text().splitlines() if line != KEY.hex()]
     later = crypto_from_file(write(file, "\n".join(lines)))
     assert later.digest(bytes(32), CONTEXT) == CryptoService(KEY).digest(bytes(32), CONTEXT)
+
+
+def test_rotations_at_once_lose_no_key(file: Path) -> None:
+    new_key_file(file)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(rotate_key_file, [file] * 8))
+    assert len([line for line in file.read_text().splitlines() if len(line) == 64]) == 9
+    assert [path.name for path in file.parent.iterdir()] == ["key"]
+
+
+def test_what_something_else_changes_during_a_rotation_is_left(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    new_key_file(file)
+    fill = keyfile._fill
+
+    def edited(descriptor: int, text: str) -> None:
+        fill(descriptor, text)
+        write(file, OLD.hex())
+
+    monkeypatch.setattr(keyfile, "_fill", edited)
+    with pytest.raises(ConfigurationError, match="changed meanwhile"):
+        rotate_key_file(file)
+    assert file.read_text() == OLD.hex()
+    assert [path.name for path in file.parent.iterdir()] == ["key"]
 
 
 def test_a_rotation_through_a_link_changes_what_it_leads_to(tmp_path: Path, file: Path) -> None:

@@ -34,7 +34,7 @@ from commandstore.ledger.log import Ledger
 from commandstore.ledger.signing import Ed25519Signer, PublicKey, Signer, Verifier
 from infra.iam import KEYS, actions_of, needed_keys, recording
 
-KEY, OTHER = bytes(range(32)), bytes(range(32, 64))
+KEY, OTHER = bytes(range(32)), bytes(range(128, 160))
 COUNT = 12
 PURPOSE = {"purpose": "commandstore digests"}
 

@@ -98,7 +98,10 @@ def test_a_leaf_says_what_was_done_to_which_command() -> None:
 
 @given(st.lists(leaves, max_size=20))
 def test_a_leafs_hash_is_as_it_is_documented(known: list[Leaf]) -> None:
-    data = [bytes([leaf.op]) + leaf.digest + leaf.command_uuid.encode() for leaf in known]
+    data = [
+        bytes([leaf.op]) + leaf.digest + struct.pack(">q", leaf.created_at) + leaf.command_uuid.encode()
+        for leaf in known
+    ]
     assert hashes_of(known) == [leaf_hash(one) for one in data]
     assert hashes_of(iter(known)) == hashes_of(known)
 

@@ -6,13 +6,14 @@ import threading
 
 import pytest
 
-from commandstore import ConfigurationError, LedgerError, StoreUnavailable
+from commandstore import Command, ConfigurationError, LedgerError, StoreUnavailable
+from commandstore.codec import encode
 from commandstore.command import Position
 from commandstore.drive import run
 from commandstore.ledger import log
-from commandstore.ledger.leaves import Op
+from commandstore.ledger.leaves import Leaf, Op
 from commandstore.memory import MemoryBackend
-from ledger.ledgers import everything, leaf, ledger
+from ledger.ledgers import SIGNER, everything, leaf, ledger
 
 
 def positions(*numbers: int) -> list[Position]:
@@ -85,8 +86,9 @@ def test_who_is_overtaken_leaves_out_what_the_other_recorded_as_created() -> Non
     backend = MemoryBackend()
     slow, quick = ledger(backend), ledger(backend)
     run(slow.append("sync", [leaf(0)]))
+    since = slow.newest
     run(quick.append("sync", [leaf(1), leaf(2)]))
-    run(slow.append("sync", [leaf(1), leaf(3), leaf(2, Op.UPDATE)]))
+    run(slow.append("sync", [leaf(1), leaf(3), leaf(2, Op.UPDATE)], since=since))
     told = [one for _, leaves in everything(backend) for one in leaves]
     assert told == [leaf(0), leaf(1), leaf(2), leaf(2, Op.UPDATE), leaf(3)]
 
@@ -95,9 +97,25 @@ def test_who_is_overtaken_by_all_that_it_had_appends_nothing() -> None:
     backend = MemoryBackend()
     slow, quick = ledger(backend), ledger(backend)
     run(slow.append("sync", [leaf(0)]))
+    since = slow.newest
     run(quick.append("sync", [leaf(1)]))
-    assert run(slow.append("sync", [leaf(1)])) == []
+    assert run(slow.append("sync", [leaf(1)], since=since)) == []
     assert len(everything(backend)) == 2
+
+
+def test_what_was_created_and_then_deleted_by_another_is_recorded_as_the_store_holds_it() -> None:
+    backend = MemoryBackend()
+    slow, quick = ledger(backend), ledger(backend)
+    run(slow.begin())
+    since = slow.newest
+    stored = encode(Command("there", 1, data_bytes=b"as it is"))
+    for uuid in ("there", "gone"):
+        run(quick.append("create", [Leaf(Op.CREATE, uuid, bytes(32), 1)]))
+        run(quick.append("delete", [Leaf(Op.DELETE, uuid, bytes(32), 1)]))
+    run(backend.insert([stored], "w"))
+    created = [Leaf(Op.CREATE, uuid, bytes(32), 1) for uuid in ("there", "gone")]
+    run(slow.append("sync", created, since=since))
+    assert everything(backend)[4:] == [("sync", [Leaf(Op.CREATE, "there", stored.digest, 1)])]
 
 
 @pytest.mark.parametrize("head", [None, b'{"version":1,"sequence":2}', b'{"version":1,"sequence":99}', b"no head"])
@@ -133,7 +151,7 @@ def test_after_a_lost_answer_the_chain_goes_on(lost) -> None:
     backend.lost = lost
     with pytest.raises(StoreUnavailable):
         run(mine.append("sync", [leaf(2)]))
-    run(mine.append("sync", [leaf(2), leaf(3)]))
+    run(mine.append("sync", [leaf(2), leaf(3)], since=1))
     told = [one for _, leaves in everything(backend) for one in leaves]
     assert told == [leaf(1), leaf(2), leaf(3)]
 
@@ -183,6 +201,64 @@ def test_what_others_append_is_known_a_moment_later() -> None:
     assert run(reader.live(positions(1))) == {}
     run(ledger(backend).append("sync", [leaf(1)]))
     assert list(run(reader.live(positions(1)))) == ["c0001"]
+
+
+def test_commands_of_late_are_found_without_reading_what_is_old() -> None:
+    class Counting(MemoryBackend):
+        reads = 0
+
+        async def register_get(self, name):
+            self.reads += 1
+            return await super().register_get(name)
+
+    backend = Counting()
+    for number in range(600):
+        run(ledger(backend).append("sync", [leaf(number)]))
+    backend.reads = 0
+    reader = ledger(backend)
+    assert len(run(reader.live(positions(598, 599)))) == 2
+    assert backend.reads < 300  # of a chain of 600 entries, the newest 256
+    assert len(run(reader.live(positions(3)))) == 1
+
+
+@pytest.mark.parametrize("damaged", ["ledger/entry/000000000001", "ledger/leaves/"])
+def test_an_entry_that_can_t_be_read_says_nothing_of_its_commands(damaged) -> None:
+    backend = MemoryBackend()
+    [first] = run(ledger(backend).append("sync", [leaf(1)]))
+    run(ledger(backend).append("sync", [leaf(2)]))
+    name = damaged if damaged.endswith("1") else f"ledger/leaves/{first.root}/0"
+    run(backend.register_swap(name, b"damaged", expected=backend._registers[name].token, token="t"))
+    assert list(run(ledger(backend).live(positions(1, 2)))) == ["c0002"]
+
+
+@pytest.mark.parametrize("what", ["cut", "rewritten"])
+def test_nothing_is_chained_to_an_entry_that_is_not_what_it_was(what) -> None:
+    backend = MemoryBackend()
+    mine = ledger(backend)
+    run(mine.append("sync", [leaf(1)]))
+    name = "ledger/entry/000000000001"
+    token = backend._registers[name].token
+    run(backend.register_swap(name, None, expected=token, token="t"))
+    if what == "rewritten":
+        run(ledger(backend).append("sync", [leaf(9)]))
+    with pytest.raises(LedgerError, match="not what it was a moment ago"):
+        run(mine.append("sync", [leaf(2)], since=0))
+
+
+def test_nothing_is_chained_to_an_entry_that_only_bears_the_signer_s_name() -> None:
+    class Forger:
+        key_id, algorithm = SIGNER.key_id, SIGNER.algorithm
+
+        def sign(self, _: bytes) -> bytes:
+            return bytes(64)
+
+        def public_key(self) -> bytes:
+            return SIGNER.public_key()
+
+    backend = MemoryBackend()
+    run(ledger(backend, Forger()).append("sync", [leaf(1)]))
+    with pytest.raises(LedgerError, match="does not fit the key that signs"):
+        run(ledger(backend).append("sync", [leaf(2)]))
 
 
 @pytest.mark.parametrize("value", [None, b"", b"damaged"])

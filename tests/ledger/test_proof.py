@@ -53,7 +53,7 @@ def test_the_proof_of_each_command_holds(size: int, data: st.DataObject) -> None
     index = data.draw(st.integers(0, size - 1))
     proof = prove(leaves, index, entry_over(leaves))
     check(proof, VERIFIER)
-    assert (proof.op, proof.command_uuid, proof.digest) == leaves[index][:3]
+    assert (proof.op, proof.command_uuid, proof.digest, proof.created_at) == leaves[index]
 
 
 def test_a_proof_comes_back_from_its_document() -> None:
@@ -66,6 +66,7 @@ def test_the_document_can_be_read_by_anybody() -> None:
     assert PROOF.to_json() == {
         "version": 1,
         "command_uuid": "c6",
+        "created_at": 6,
         "operation": "create",
         "digest": LEAVES[6].digest.hex(),
         "index": 6,
@@ -109,6 +110,7 @@ def test_a_proof_whose_entry_was_altered_does_not_hold() -> None:
     [
         {"op": Op.DELETE},
         {"command_uuid": "c5"},
+        {"created_at": 7},
         {"digest": bytes(32)},
         {"digest": LEAVES[5].digest},
         {"path": tuple(reversed(PROOF.path))},
@@ -177,6 +179,9 @@ def test_a_newer_version_says_upgrade() -> None:
         ({"command_uuid": ""}, "no command_uuid"),
         ({"command_uuid": 5}, "no command_uuid"),
         ({"command_uuid": "\ud800"}, "no command_uuid"),
+        ({"created_at": "6"}, "created_at"),
+        ({"created_at": True}, "created_at"),
+        ({"created_at": 2**63}, "created_at"),
         ({"operation": "CREATE"}, "operation"),
         ({"operation": ["create"]}, "operation"),
         ({"digest": "00"}, "digest"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import threading
 from typing import ClassVar
@@ -15,6 +16,7 @@ from commandstore import (
     CommandExists,
     ConfigurationError,
     CryptoService,
+    LedgerError,
     StoreUnavailable,
     SyncError,
     sync_async_command_store,
@@ -22,9 +24,10 @@ from commandstore import (
     verify_command_stores,
 )
 from commandstore.codec import encode
-from commandstore.drive import run
+from commandstore.drive import BlockingDrive, run
 from commandstore.ledger import journal, log
 from commandstore.ledger.leaves import Op, stored_digest
+from commandstore.ledger.signing import Ed25519Signer
 from commandstore.memory import MemoryBackend
 from commandstore.replication import copy_range, finish_backfill, plan_backfill, walk
 from ledger.ledgers import SIGNER, created, everything, told
@@ -327,10 +330,204 @@ def test_a_repair_records_what_it_did(sealed) -> None:
     run(there.insert([encode(Command("extra", 5))], "w"))
     report = verify_command_stores(source, destination, repair=True, delete_extra=True)
     assert (report.repaired, report.deleted) == (2, 1)
-    did = [("repair", Op.UPDATE, "c0004"), ("repair", Op.DELETE, "extra")]
+    # What no entry knew is recorded before it goes.
+    did = [("repair", Op.UPDATE, "c0004"), ("repair", Op.CREATE, "extra"), ("repair", Op.DELETE, "extra")]
     # What the ledger knows as it is stored now needs no word; sealed anew, it is stored otherwise.
     assert sorted(told(destination)[10:]) == sorted([*did, *([("repair", Op.UPDATE, "c0003")] if sealed else [])])
     stored = run(there.fetch(uuids(*range(10))))
     digests = {one.command_uuid: one.digest for _, leaves in everything(there) for one in leaves}
     assert {uuid: digests[uuid] for uuid in stored} == {uuid: stored_digest(record) for uuid, record in stored.items()}
     assert verify_command_stores(source, destination).clean
+
+
+# Several who write at once, and what stops them
+
+
+def agrees(store) -> None:
+    """What the ledger says last of each command is what the store holds."""
+    last = {one.command_uuid: one for _, leaves in everything(store.core.backend) for one in leaves}
+    live = {uuid: one.digest for uuid, one in last.items() if one.op != Op.DELETE}
+    stored = {uuid: stored_digest(record) for uuid, (record, _) in store.core.backend._records.items()}
+    assert live == stored
+
+
+class Once(MemoryBackend):
+    """Does something else once, just before one of its primitives."""
+
+    def __init__(self, primitive: str, action) -> None:
+        super().__init__()
+        self._action = action
+
+        async def first(*args, **options):
+            action, self._action = self._action, None
+            if action is not None:
+                action(self)
+            return await getattr(MemoryBackend, primitive)(self, *args, **options)
+
+        setattr(self, primitive, first)
+
+
+class FailingSigner(Ed25519Signer):
+    """Fails to sign, some times, from some entry on."""
+
+    def __init__(self, after: int, times: int, error: BaseException) -> None:
+        super().__init__(SEED)
+        self.after, self.times, self.error = after, times, error
+
+    def sign(self, message: bytes) -> bytes:
+        self.after -= 1
+        if self.after < 0 < self.times:
+            self.times -= 1
+            raise self.error
+        return super().sign(message)
+
+
+SEED = bytes(range(32))
+
+
+@pytest.mark.parametrize("error", [StoreUnavailable("no answer"), KeyboardInterrupt()], ids=["unavailable", "ctrl-c"])
+@pytest.mark.parametrize("after", range(5))
+@pytest.mark.parametrize("there_already", [False, True])
+def test_what_could_not_be_signed_is_not_passed_by_the_checkpoint(monkeypatch, after, error, there_already) -> None:
+    for module in (log, journal, walk):
+        monkeypatch.setattr(module, "MAX_LEAVES", 10)
+    source, there = opened(model(45)), MemoryBackend()
+    if there_already:  # and not recorded
+        sync_command_store(source, opened(there))
+        opened(there).core.backend._registers.clear()
+    with pytest.raises((SyncError, KeyboardInterrupt)):
+        sync_command_store(source, opened(there, signer=FailingSigner(after, 1, error)), batch_size=4, concurrency=1)
+    sync_command_store(source, opened(there, signer=Ed25519Signer(SEED)), batch_size=4)
+    entries = run(reader(there).read(0, 99))
+    leaves = [one for entry in entries for one in run(reader(there).leaves(entry))]
+    assert sorted(one.command_uuid for one in leaves) == uuids(*range(45))
+
+
+def reader(backend) -> log.Ledger:
+    return log.Ledger(backend, BlockingDrive())
+
+
+@pytest.mark.parametrize("change", ["update", "delete"])
+def test_what_is_changed_before_its_batch_is_recorded_is_recorded_in_order(change) -> None:
+    def other(backend) -> None:
+        store = recorded(backend)
+        if change == "update":
+            assert store.update(Command("c0003", 3, data_bytes=b"changed"))
+        else:
+            assert store.delete("c0003")
+
+    class Watching(MemoryBackend):
+        done = False
+
+        async def register_swap(self, name, value, *, expected, token):
+            if name.startswith("ledger/leaves") and not self.done:  # the batches are written, the entry is about to be
+                self.done = True
+                other(self)
+            return await super().register_swap(name, value, expected=expected, token=token)
+
+    destination = recorded(Watching())
+    sync_command_store(opened(model(10)), destination)
+    assert [op for _, op, uuid in told(destination) if uuid == "c0003"] == [
+        Op.CREATE,
+        Op.UPDATE if change == "update" else Op.DELETE,
+    ]
+    agrees(destination)
+
+
+def test_changing_what_no_entry_knows_records_it_first() -> None:
+    store = recorded()
+    opened(store.core.backend).create_many([command(1), command(2)])
+    store.update(Command("c0001", 1, data_bytes=b"new"))
+    store.delete("c0002")
+    assert [(op, uuid) for _, op, uuid in told(store)] == [
+        (Op.CREATE, "c0001"),
+        (Op.UPDATE, "c0001"),
+        (Op.CREATE, "c0002"),
+        (Op.DELETE, "c0002"),
+    ]
+    agrees(store)
+
+
+def test_what_was_created_and_deleted_by_another_before_it_was_created_is_recorded() -> None:
+    backend = MemoryBackend()
+    mine, other = recorded(backend), recorded(backend)
+    mine.create(command(0))
+    other.create(command(1))
+    other.delete("c0001")
+    mine.create(command(1))
+    agrees(mine)
+
+
+@pytest.mark.parametrize("first", ["update", "delete"])
+@pytest.mark.parametrize("second", ["update", "delete"])
+@pytest.mark.parametrize("primitive", ["replace", "remove"])
+def test_changes_of_one_command_at_once_end_as_the_ledger_says(first, second, primitive) -> None:
+    def change(store, what: str, data: bytes) -> None:
+        if what == "update":
+            store.update(Command("c0001", 1, data_bytes=data))
+        else:
+            store.delete("c0001")
+
+    backend = Once(primitive, lambda there: change(recorded(there), second, b"second"))
+    store = recorded(backend)
+    store.create(command(1))
+    change(store, first, b"first")
+    agrees(store)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_writers_at_once_leave_a_ledger_that_says_what_the_store_holds(seed) -> None:
+    backend = MemoryBackend()
+    start = threading.Barrier(4)
+
+    def writer(number: int) -> None:
+        chance = random.Random(seed * 10 + number)  # noqa: S311 - an order, no secret
+        store = recorded(backend)
+        start.wait()
+        for turn in range(12):
+            chosen = Command(f"c{chance.randrange(3)}", 1, data_bytes=b"%d-%d" % (number, turn))
+            match chance.randrange(4):
+                case 0:
+                    with contextlib.suppress(CommandExists):
+                        store.create(chosen)
+                case 1:
+                    store.create_many([chosen, Command(f"own-{number}-{turn}", 2)])
+                case 2:
+                    store.update(chosen)
+                case _:
+                    store.delete(chosen.command_uuid)
+
+    threads = [threading.Thread(target=writer, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    agrees(recorded(backend))
+
+
+def test_after_a_reset_the_ledger_begins_anew() -> None:
+    store = recorded()
+    store.create_many([command(1), command(2)])
+    store.reset()
+    assert everything(store.core.backend) == []
+    store.create(command(3))
+    assert told(store) == [("create", Op.CREATE, "c0003")]
+    with pytest.raises(ConfigurationError, match="keeps a ledger"):
+        opened(store.core.backend).reset()
+    assert store.total() == 1
+
+
+def test_a_store_that_another_one_reset_records_nothing_in_what_is_gone() -> None:
+    store = recorded()
+    store.create(command(1))
+    recorded(store.core.backend).reset()
+    with pytest.raises(LedgerError, match="reset"):
+        store.create(command(2))
+
+
+def test_what_was_created_and_could_not_be_recorded_is_told() -> None:
+    store = opened(signer=FailingSigner(0, 1, StoreUnavailable("no answer")))
+    with pytest.raises(StoreUnavailable) as caught:
+        store.create_many([command(1), command(2)])
+    assert caught.value.result is not None
+    assert caught.value.result.created == ("c0001", "c0002")

@@ -19,26 +19,28 @@ from commandstore import (
 )
 from commandstore.codec import encode, plain_record
 from commandstore.command import Position
-from commandstore.contract import Row, Slice
 from commandstore.drive import run
 from commandstore.memory import MemoryBackend
 from commandstore.replication import FindingKind
 from commandstore.replication.repair import NOT_ASKED_FOR, Done, Step, step
 from commandstore.replication.verify import verify_async_command_stores, verify_command_stores
 from replication.stores import Picky
-from replication.verified import FINDINGS, SOURCE, command, holding, new_url, spoil, told
+from replication.verified import (
+    FINDINGS,
+    SOURCE,
+    Moving,
+    Torn,
+    actions,
+    all_of,
+    command,
+    holding,
+    new_url,
+    spoil,
+    told,
+)
 
 KIND = {uuid: kind for uuid, kind in FINDINGS.items() if kind != "failed"}
 ACTIONS = {"missing": "written", "altered": "replaced", "extra": "removed"}
-
-
-def actions(report) -> dict[str, str]:
-    told(report)
-    return {finding.command_uuid: finding.action for finding in report.findings}
-
-
-def all_of(store: CommandStore) -> list[Command]:
-    return list(store.scan())
 
 
 @pytest.mark.parametrize("kind", ["memory", "sqlite", "dynamodb", "s3", "firestore"])
@@ -120,21 +122,6 @@ def test_a_store_is_not_compared_with_itself_and_the_report_says_so() -> None:
     report = verify_command_stores(store, other, repair=True, delete_extra=True)
     assert (report.same_store, report.compared, report.clean) == (True, 0, True)
     assert not verify_command_stores(store, holding(SOURCE)).same_store
-
-
-class Moving(MemoryBackend):
-    """A store in which something happens before the so-many-th answer by uuid."""
-
-    def __init__(self, at: int = 0, then=lambda: None) -> None:
-        super().__init__()
-        self.fetches_left = at
-        self.then = then
-
-    async def fetch(self, uuids):
-        self.fetches_left -= 1
-        if self.fetches_left == 0:
-            self.then()
-        return await super().fetch(uuids)
 
 
 def between(then, kind: str = "altered"):
@@ -278,31 +265,6 @@ def test_what_no_store_can_hold_is_left() -> None:
     assert "domain is longer" in said["c"]
     assert "no uuid by which" in said[("u" * 600)[:512]]
     assert report.failed == report.left == 2
-
-
-class Torn(MemoryBackend):
-    """Some of its commands can't be read."""
-
-    def __init__(self, *torn: str, named: bool = True) -> None:
-        super().__init__()
-        self.torn = torn
-        self.named = named
-
-    def _bad(self, uuid):
-        return CorruptRecord("cut off", command_uuid=uuid if self.named else None, location="object 7")
-
-    async def fetch(self, uuids):
-        found = await super().fetch(uuids)
-        return {uuid: self._bad(uuid) if uuid in self.torn else record for uuid, record in found.items()}
-
-    async def page(self, query, after, limit, *, payload=True):
-        found = await super().page(query, after, limit, payload=payload)
-        bad = [(row, row.record.command_uuid) for row in found.rows]
-        return Slice([Row(r.key, None, self._bad(u)) if u in self.torn else r for r, u in bad], found.next_key)
-
-    async def replace(self, record, write_id):
-        self.torn = tuple(uuid for uuid in self.torn if uuid != record.command_uuid)
-        return await super().replace(record, write_id)
 
 
 def test_what_can_t_be_read_in_the_destination_is_replaced() -> None:

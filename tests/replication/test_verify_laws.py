@@ -163,15 +163,14 @@ def test_by_default_it_compares_what_is_older_than_its_start() -> None:
 
 @examples
 @given(pairs(), ranges, st.sampled_from([1, 2, 3, 1000]), st.booleans(), st.booleans())
-def test_a_repair_makes_the_range_equal_and_counts_each_command_once(
-    pair, within, page_size, payloads, delete_extra
-) -> None:
+def test_a_repair_makes_the_range_equal_and_counts_each_command_once(pair, within, page_size, payloads, asked) -> None:
     source, destination = (holding(commands) for commands in pair)
     query = CommandQuery(**within)
+    delete_extra = asked and any(map(query.matches, pair[0]))  # an empty source deletes nothing
     said = truth(source, destination, query)
     outside = {one for one in destination.scan() if one.command_uuid not in said}
     settings = {**within, "page_size": page_size, "payloads": payloads}
-    report = verify_command_stores(source, destination, **settings, repair=True, delete_extra=delete_extra)
+    report = verify_command_stores(source, destination, **settings, repair=True, delete_extra=asked)
     assert told(report) == {uuid: kind for uuid, kind in said.items() if kind != "equal"}
     assert report.equal == list(said.values()).count("equal")
     assert report.left == (0 if delete_extra else report.extra)
@@ -202,7 +201,11 @@ def test_a_repair_from_a_source_with_several_rows_of_a_uuid_ends(rows, data, pag
     source, destination = holding([], Rows(rows)), holding(there)
     settings = {"before": NOW, "page_size": page_size}
     verify_command_stores(source, destination, **settings, repair=True, delete_extra=True)
-    assert told(verify_command_stores(source, destination, **settings)) == {}
+    kinds = set(told(verify_command_stores(source, destination, **settings)).values())
+    if not any(row.created_at < NOW for row, _ in rows):
+        assert kinds <= {"extra"}  # an empty source deletes nothing
+        return
+    assert not kinds
     for one in destination.scan():
         assert one.created_at >= NOW or any(one == row for row, _ in rows)
 

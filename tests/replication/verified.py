@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from uuid import uuid4
 
-from commandstore import Command, CommandStore, codec
+from commandstore import Command, CommandStore, CorruptRecord, codec
 from commandstore.command import CommandQuery
 from commandstore.contract import Row, Slice
 from commandstore.memory import MemoryBackend
@@ -139,3 +139,52 @@ def told(report) -> dict[str, str]:
         assert getattr(report, kind) == list(kinds.values()).count(kind)
     assert report.compared == report.equal + report.missing + report.extra + report.altered + report.failed
     return kinds
+
+
+def actions(report) -> dict[str, str]:
+    told(report)
+    return {finding.command_uuid: finding.action for finding in report.findings}
+
+
+def all_of(store: CommandStore) -> list[Command]:
+    return list(store.scan())
+
+
+class Moving(MemoryBackend):
+    """A store in which something happens before the so-many-th answer by uuid."""
+
+    def __init__(self, at: int = 0, then=lambda: None) -> None:
+        super().__init__()
+        self.fetches_left = at
+        self.then = then
+
+    async def fetch(self, uuids):
+        self.fetches_left -= 1
+        if self.fetches_left == 0:
+            self.then()
+        return await super().fetch(uuids)
+
+
+class Torn(MemoryBackend):
+    """Some of its commands can't be read."""
+
+    def __init__(self, *torn: str, named: bool = True) -> None:
+        super().__init__()
+        self.torn = torn
+        self.named = named
+
+    def _bad(self, uuid):
+        return CorruptRecord("cut off", command_uuid=uuid if self.named else None, location="object 7")
+
+    async def fetch(self, uuids):
+        found = await super().fetch(uuids)
+        return {uuid: self._bad(uuid) if uuid in self.torn else record for uuid, record in found.items()}
+
+    async def page(self, query, after, limit, *, payload=True):
+        found = await super().page(query, after, limit, payload=payload)
+        bad = [(row, row.record.command_uuid) for row in found.rows]
+        return Slice([Row(r.key, None, self._bad(u)) if u in self.torn else r for r, u in bad], found.next_key)
+
+    async def replace(self, record, write_id):
+        self.torn = tuple(uuid for uuid in self.torn if uuid != record.command_uuid)
+        return await super().replace(record, write_id)

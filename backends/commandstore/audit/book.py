@@ -8,9 +8,10 @@ portions that fit into memory.
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from itertools import groupby, islice
+from itertools import groupby
 from typing import Any, NamedTuple
 
 import orjson
@@ -19,7 +20,7 @@ from commandstore.audit.report import AuditKind
 from commandstore.errors import StoreUnavailable
 from commandstore.ledger.leaves import Leaf, Op
 
-__all__ = ["Book", "Case", "Seen", "State", "Verdict", "judge"]
+__all__ = ["MOST_TENANTS", "Book", "Case", "Seen", "State", "Verdict", "judge"]
 
 
 class State(NamedTuple):
@@ -59,12 +60,16 @@ class Seen(NamedTuple):
         created_at: as it is stored.
         problem: what is wrong with it by itself, or None.
         other: ``created_at`` of a second row of it that was met; None: there was none.
+        tenant: whose it is; None: that is not known, or not kept.
+        hidden: the lists of its tenant did not show it.
     """
 
     digest: bytes | None
     created_at: int | None
     problem: str | None = None
     other: int | None = None
+    tenant: str | None = None
+    hidden: bool = False
 
 
 class Case(NamedTuple):
@@ -112,12 +117,20 @@ def judge(state: State | None, seen: Seen | None) -> Verdict | None:  # noqa: PL
 
 
 _REMEMBERED = 8
+_ROWS_KEPT = 2  # of one uuid
+MOST_TENANTS = 10_000
+"""Of so many tenants it is kept which command is whose: they are held in memory."""
 _TABLES = (
     "CREATE TABLE recorded (uuid BLOB, sequence INTEGER, leaf INTEGER, op INTEGER, digest BLOB, created_at INTEGER)",
     "CREATE TABLE late (uuid BLOB, sequence INTEGER, leaf INTEGER, op INTEGER, digest BLOB, created_at INTEGER)",
     "CREATE INDEX late_uuid ON late (uuid)",
-    "CREATE TABLE stored (uuid BLOB, digest BLOB, created_at INTEGER, problem TEXT)",
-    "CREATE TABLE open (number INTEGER PRIMARY KEY, uuid BLOB, created_at INTEGER, other INTEGER, state BLOB)",
+    "CREATE TABLE stored (uuid BLOB, digest BLOB, created_at INTEGER, problem TEXT, tenant INTEGER)",
+    "CREATE TABLE listed (uuid BLOB, tenant INTEGER)",
+    "CREATE TABLE open (number INTEGER PRIMARY KEY, uuid BLOB, created_at INTEGER, other INTEGER, hidden, state BLOB)",
+)
+_BY_UUID = (
+    "SELECT uuid, tenant, digest, created_at, problem, 0 FROM stored "
+    "UNION ALL SELECT uuid, tenant, NULL, NULL, NULL, 1 FROM listed ORDER BY 1"
 )
 _INDEX = "CREATE INDEX IF NOT EXISTS recorded_uuid ON recorded (uuid)"
 
@@ -134,6 +147,10 @@ class Book:
             for table in _TABLES:
                 self._file.execute(table)
         self._into = "recorded"
+        self._tenants: dict[str, int] = {}
+        self._too_many = False
+        self._met_of: Counter[int] = Counter()
+        self._walked: set[int] = set()
 
     def close(self) -> None:
         """Remove it."""
@@ -189,16 +206,50 @@ class Book:
     def meet(self, rows: Iterable[tuple[str, Seen]]) -> None:
         """Note what the store holds."""
         self._add(
-            "INSERT INTO stored VALUES (?, ?, ?, ?)",
-            ((uuid.encode(), seen.digest, seen.created_at, seen.problem) for uuid, seen in rows),
+            "INSERT INTO stored VALUES (?, ?, ?, ?, ?)",
+            (
+                (uuid.encode(), seen.digest, seen.created_at, seen.problem, self._number(seen.tenant))
+                for uuid, seen in rows
+            ),
         )
 
+    def _number(self, tenant: str | None) -> int | None:
+        if tenant is None:
+            return None
+        number = self._tenants.get(tenant)
+        if number is None:
+            if len(self._tenants) >= MOST_TENANTS:
+                self._too_many = True
+                return None
+            number = self._tenants[tenant] = len(self._tenants)
+        self._met_of[number] += 1
+        return number
+
+    def tenants(self) -> dict[str, int] | None:
+        """How many commands of each tenant were met; None where there are too many tenants to tell."""
+        return None if self._too_many else {tenant: self._met_of[number] for tenant, number in self._tenants.items()}
+
+    def list_of(self, tenant: str, uuids: Iterable[str]) -> None:
+        """Note what the lists of a tenant show. Those of its commands that it is never told of are hidden."""
+        number = self._tenants[tenant]
+        self._walked.add(number)
+        self._add("INSERT INTO listed VALUES (?, ?)", ((uuid.encode(), number) for uuid in uuids))
+
     def _met(self) -> Iterator[tuple[bytes, Seen]]:
-        rows = self._rows("SELECT uuid, digest, created_at, problem FROM stored ORDER BY 1")
-        for uuid, group in groupby(rows, lambda row: row[0]):
-            met = list(islice(group, 2))
-            seen = Seen(*met[0][1:])
-            yield uuid, seen if len(met) == 1 else seen._replace(other=met[1][2] or 0)
+        for uuid, group in groupby(self._rows(_BY_UUID), lambda row: row[0]):
+            met: list[Any] = []
+            listed: set[int] = set()
+            for _, tenant, *row, is_listed in group:
+                if is_listed:
+                    listed.add(tenant)
+                elif len(met) < _ROWS_KEPT:
+                    met.append((tenant, row))
+            if not met:  # it came after the walk
+                continue
+            hidden = any(tenant in self._walked and tenant not in listed for tenant, _ in met)
+            other = None if len(met) == 1 else met[1][1][1] or 0
+            digest, created_at, problem = met[0][1]
+            yield uuid, Seen(digest, created_at, problem, other, hidden=hidden)
 
     # Both
 
@@ -224,20 +275,27 @@ class Book:
     def put_aside(self, cases: Iterable[Case]) -> None:
         """Keep commands that are to be looked at once more."""
         self._add(
-            "INSERT INTO open (uuid, created_at, other, state) VALUES (?, ?, ?, ?)",
+            "INSERT INTO open (uuid, created_at, other, hidden, state) VALUES (?, ?, ?, ?, ?)",
             (
-                (uuid.encode(), *((seen.created_at, seen.other) if seen else (None, None)), _kept(state))
+                (uuid.encode(), seen and seen.created_at, seen and seen.other, bool(seen and seen.hidden), _kept(state))
                 for uuid, state, seen in cases
             ),
         )
 
     def aside(self, after: int, limit: int) -> list[tuple[int, Case]]:
         """The next of them by number, with what the ledger says of them by now, and when they were seen."""
-        sql = "SELECT number, uuid, created_at, other, state FROM open WHERE number > ? ORDER BY 1 LIMIT ?"
+        sql = "SELECT number, uuid, created_at, other, hidden, state FROM open WHERE number > ? ORDER BY 1 LIMIT ?"
         with _room():
             return [
-                (number, Case(uuid.decode(), self._by_now(uuid, _restored(kept)), Seen(None, created_at, None, other)))
-                for number, uuid, created_at, other, kept in self._file.execute(sql, (after, limit)).fetchall()
+                (
+                    number,
+                    Case(
+                        uuid.decode(),
+                        self._by_now(uuid, _restored(kept)),
+                        Seen(None, created_at, other=other, hidden=bool(hidden)),
+                    ),
+                )
+                for number, uuid, created_at, other, hidden, kept in self._file.execute(sql, (after, limit)).fetchall()
             ]
 
     def _by_now(self, uuid: bytes, state: State | None) -> State | None:
@@ -256,8 +314,8 @@ class Book:
             self._file.execute("CREATE TABLE sorted AS SELECT * FROM open ORDER BY created_at, uuid")
             self._file.execute("DELETE FROM open")
             self._file.execute(
-                "INSERT INTO open (uuid, created_at, other, state) "
-                "SELECT uuid, created_at, other, state FROM sorted ORDER BY rowid"
+                "INSERT INTO open (uuid, created_at, other, hidden, state) "
+                "SELECT uuid, created_at, other, hidden, state FROM sorted ORDER BY rowid"
             )
             self._file.execute("DROP TABLE sorted")
 

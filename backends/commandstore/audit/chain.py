@@ -79,6 +79,8 @@ class Chain:
         self._head_said = False
         self.head: Entry | None = None
         """The last entry that fits."""
+        self.last: Entry | None = None
+        """The last entry in its place, whether it fits or not."""
 
     async def start_after_checkpoint(self) -> bool:
         """Go on after the checkpoint, where the store has its very entry; else from the beginning (False)."""
@@ -90,7 +92,7 @@ class Chain:
             return False
         self._at = _Reached(known.sequence, known.hash, found.commands)
         self._tally.report.head = known.sequence
-        self.head = found
+        self.head = self.last = found
         return True
 
     async def advance(self) -> int:
@@ -174,6 +176,8 @@ class Chain:
             self._tally.entry(number, str(found))
             self._at = _Reached(number, None, None)
             return
+        if found.sequence == number:
+            self.last = found
         forged = self._verifier.check(found) if self._verifier is not None else None
         leaves, broken = await self._leaves(found, forged)
         # Its leaves are what the signer stated also where it lies in a wrong place, or where another is missing.

@@ -33,7 +33,7 @@ class AuditKind(StrEnum):
     UNREADABLE = "unreadable"
     """A command that can't be read any more."""
     UNLISTED = "unlisted"
-    """A command that is there under its uuid, and that lists don't show."""
+    """A command that is there under its uuid, and that lists, or those of its tenant, don't show."""
     COUNT = "count"
     """The store holds more or fewer commands than the ledger knows; a full audit names them."""
 
@@ -107,11 +107,14 @@ class AuditReport:
         added, dropped, altered, unfinished, unreadable, unlisted: see :class:`AuditKind`.
         counted: how many commands the store says it holds; None where that was not asked.
         expected: how many the ledger says it holds; None where it doesn't say.
+        tenants_compared: of how many tenants the lists were held against the commands; None where that was not done:
+            from a checkpoint, or where there are more than 10,000 tenants.
         created, updated, deleted: what the entries that were read record (adopted commands among the created).
         findings: whatever does not fit, up to 1,000, entries first found first.
         changes: the updates and deletions that the entries record, up to 1,000.
         complete: the audit came to its end.
-        checkpoint: what to keep for the next audit; None unless everything fits.
+        accepted: the checkpoint is there although not everything fits, because the auditor wanted it so.
+        checkpoint: what to keep for the next audit; None unless everything fits, or was accepted.
         seconds: how long it took.
     """
 
@@ -132,12 +135,14 @@ class AuditReport:
     unlisted: int = 0
     counted: int | None = None
     expected: int | None = None
+    tenants_compared: int | None = None
     created: int = 0
     updated: int = 0
     deleted: int = 0
     findings: list[AuditFinding] = field(default_factory=list)
     changes: list[Change] = field(default_factory=list)
     complete: bool = False
+    accepted: bool = False
     checkpoint: AuditCheckpoint | None = None
     seconds: float = 0.0
 

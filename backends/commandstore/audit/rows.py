@@ -50,10 +50,14 @@ class RowFinding:
 class ExportCheck:
     """The account of a check: ``rows == proven + sealed + unproven + bad``.
 
+    A row that is proven was recorded so once. That nothing was recorded later can't be seen in an export: it may show
+    an older version of a command, or one that was deleted since.
+
     Attributes:
         rows: rows of the export.
         proven: recorded exactly as they are here, by an entry that one of the keys signed.
-        sealed: recorded so, but the ledger speaks of a cipher: the content was not compared.
+        sealed: such a command was recorded at this time, but the ledger speaks of its cipher: no other field of the row
+            was compared with anything.
         unproven: rows without a proof: the ledger did not know them.
         bad: rows that do not hold.
         entries: entries beside the export.
@@ -73,11 +77,16 @@ class ExportCheck:
     @property
     def holds(self) -> bool:
         """Every row is proven, and every entry is signed."""
+        return self.recorded and not self.sealed
+
+    @property
+    def recorded(self) -> bool:
+        """Every row is of a command that was recorded, its content compared or not; and every entry is signed."""
         return not (self.bad or self.unproven or self.bad_entries)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values under these names, and ``holds``, for JSON."""
-        return {**asdict(self), "holds": self.holds}
+        """Plain values under these names, ``holds`` and ``recorded``, for JSON."""
+        return {**asdict(self), "holds": self.holds, "recorded": self.recorded}
 
 
 def check_export(
@@ -96,7 +105,9 @@ def check_export(
         file: the export.
         ledger_file: what was written beside it.
         public_keys: PEM texts: those that may have signed the ledger.
-        sealed: the store is encrypted, so rows whose content the ledger can't vouch for are no findings.
+        sealed: the store is encrypted, so rows whose content the ledger can't vouch for are no findings. They are
+            counted apart: whoever forged such a row, its uuid and its time apart, is not found. So a check with such
+            rows never ``holds``; whether nothing else is wrong is in ``recorded``.
 
     Raises:
         ConfigurationError: a file can't be read; no public key.
@@ -122,8 +133,13 @@ def check_export(
 
 
 def _entries(file: Path, verifier: Verifier, check: ExportCheck) -> dict[int, tuple[bytes, int]]:
-    """Root and size by sequence, of the entries that hold."""
+    """Root and size by sequence, of the entries that hold.
+
+    Two that are signed under one number prove that the ledger was forked; neither is believed.
+    """
     found: dict[int, tuple[bytes, int]] = {}
+    signed: dict[int, tuple[bytes, int]] = {}
+    forked: set[int] = set()
     for number, line in _lines(file):
         check.entries += 1
         try:
@@ -132,11 +148,18 @@ def _entries(file: Path, verifier: Verifier, check: ExportCheck) -> dict[int, tu
         except LedgerError as error:
             reason = str(error)
         if reason is None:
-            found[entry.sequence] = bytes.fromhex(entry.root), entry.count
-        else:
-            check.bad_entries += 1
-            _list(check, RowFinding("ledger", number, None, reason))
-    return found
+            first, its_line = signed.setdefault(entry.sequence, (entry.hash, number))
+            if first == entry.hash:
+                found[entry.sequence] = bytes.fromhex(entry.root), entry.count
+                continue
+            reason = (
+                f"another entry {entry.sequence}, signed as well, is in line {its_line}: whoever has the key "
+                "forked the ledger"
+            )
+            forked.add(entry.sequence)
+        check.bad_entries += 1
+        _list(check, RowFinding("ledger", number, None, reason))
+    return {sequence: tree for sequence, tree in found.items() if sequence not in forked}
 
 
 def _lines(file: Path) -> Iterator[tuple[int, bytes]]:

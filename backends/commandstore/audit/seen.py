@@ -45,7 +45,7 @@ def seen_as(record: Record) -> Seen:
         problem = "the digest that is kept beside it is not that of its content"
     elif record.session_uuid != session_of(record.req_ctx):
         problem = "the session that is kept beside it is not the one in its context"
-    return Seen(digest, record.created_at, problem)
+    return Seen(digest, record.created_at, problem, tenant=record.tenant_uuid)
 
 
 async def walk(core: StoreCore, book: Book, nameless: Callable[[str, str], None], met: Callable[[int], None]) -> None:

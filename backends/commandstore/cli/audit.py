@@ -53,20 +53,42 @@ def verify(
     checkpoint_file: Path | None = None,
     full: bool = False,
     count: bool = True,
+    lists: bool = False,
+    accept: bool = False,
     patience: float = 10.0,
     json: bool = False,
 ) -> int:
-    """Audit a store; 0 when all fits, else 1. The checkpoint is written after a clean audit only."""
+    """Audit a store; 0 when all fits, else 1. The checkpoint is written after a clean audit, or where it is accepted.
+
+    Raises:
+        ConfigurationError: what is found is to be accepted, and there is no checkpoint to write.
+    """
+    if accept and checkpoint_file is None:
+        raise ConfigurationError("--accept writes a checkpoint although something does not fit: give --checkpoint FILE")
     keys = public_keys_from(public_key_files)
     checkpoint = None if checkpoint_file is None else read_checkpoint(checkpoint_file)
     if checkpoint_file is not None and checkpoint is None:
         note(f"there is no checkpoint {str(checkpoint_file)!a} yet: a full audit")
     with open_store(url, read_only=True) as store, progress(_so_far) as show:
         report = verify_ledger(
-            store, keys, checkpoint=checkpoint, full=full, count=count, patience=patience, progress=show
+            store,
+            keys,
+            checkpoint=checkpoint,
+            full=full,
+            count=count,
+            lists=lists,
+            accept=accept,
+            patience=patience,
+            progress=show,
         )
     if checkpoint_file is not None and report.checkpoint is not None:
         write_checkpoint(checkpoint_file, report.checkpoint)
+        if report.accepted:
+            note(
+                f"accepted: the next audit from {str(checkpoint_file)!a} goes on after what was found; a full one won't"
+            )
+    elif accept:
+        note("nothing was accepted: there is no entry to go on after, or a count names nothing (--full does)")
     if json:
         emit(report.to_dict())
     else:
@@ -90,6 +112,8 @@ def _print(report: AuditReport) -> None:
         say(f"... and {total - MAX_SHOWN:,} more (--json lists up to 1,000)")
     if report.first_bad_entry is not None:
         say(f"first entry that does not fit: {report.first_bad_entry}")
+    if report.full and report.tenants_compared is None:
+        say("the lists of tenants were not compared with the commands: there are more than 10,000 tenants")
     say(_account(report))
 
 
@@ -177,24 +201,27 @@ def check(file: Path, public_key_files: Sequence[Path], *, command_file: Path | 
 def check_rows(
     file: Path, ledger_file: Path, public_key_files: Sequence[Path], *, sealed: bool = False, json: bool = False
 ) -> int:
-    """Check an export; 1 when a row does not hold, or has no proof."""
+    """Check an export; 1 when a row does not hold, or has no proof. Of ciphers, that it was recorded has to do."""
     report = check_export(file, ledger_file, public_keys_from(public_key_files), sealed=sealed)
     if json:
         emit(report.to_dict())
-        return 0 if report.holds else 1
+        return 0 if report.recorded else 1
     if report.findings:
         columns = [Column("FILE"), Column("LINE", right=True), Column("COMMAND_UUID"), Column("WHY", may_shrink=True)]
         rows = [[f.file, str(f.line), f.command_uuid or "", f.reason] for f in report.findings[:MAX_SHOWN]]
         output.table(columns, rows)
     if (total := report.bad + report.bad_entries) > MAX_SHOWN:
         say(f"... and {total - MAX_SHOWN:,} more (--json lists up to 1,000)")
-    ciphers = f" + {report.sealed:,} recorded as ciphers" if report.sealed else ""
+    ciphers = f" + {report.sealed:,} recorded, content not checked" if report.sealed else ""
+    verdict = "does NOT hold"
+    if report.recorded:
+        verdict = "holds" if report.holds else "recorded, content not checked"
     say(
-        f"{'holds' if report.holds else 'does NOT hold'}: {report.rows:,} rows = {report.proven:,} proven{ciphers} + "
+        f"{verdict}: {report.rows:,} rows = {report.proven:,} proven{ciphers} + "
         f"{report.unproven:,} without a proof + {report.bad:,} bad; "
         f"{report.entries:,} entries, of which {report.bad_entries:,} bad"
     )
-    return 0 if report.holds else 1
+    return 0 if report.recorded else 1
 
 
 def _read(file: Path) -> bytes:
@@ -215,11 +242,18 @@ def _command(file: Path) -> Command:
         raise ConfigurationError(problem) from None
 
 
-def adopt(url: str, signing_key: str, *, json: bool = False) -> int:
+def adopt(url: str, signing_key: str, public_key_files: Sequence[Path] = (), *, json: bool = False) -> int:
     """Record what no entry knows; 1 when commands are left that are not as the ledger says."""
+    keys = public_keys_from(public_key_files) if public_key_files else ()
     with open_store(url, signer=signer_from(signing_key)) as store, progress(_so_far) as show:
         where = str(store)
-        report = adopt_into(store, progress=show)
+        report = adopt_into(store, keys, progress=show)
+    if report.findings:
+        first = report.findings[0]
+        note(
+            f"{report.bad_entries:,} entries of the ledger do not fit, and say nothing; entry {first.sequence}: "
+            f"{first.reason} (audit verify names all)"
+        )
     if json:
         emit({"store": where, **report.to_dict()})
     else:

@@ -61,6 +61,13 @@ def verify(
     count: Annotated[
         bool, typer.Option(help="From a checkpoint, also compare how many commands there are; costs the store's count.")
     ] = True,
+    lists: Annotated[
+        bool, typer.Option("--lists", help="In a full audit, walk every tenant's lists, whatever their counts are.")
+    ] = False,
+    accept: Annotated[
+        bool,
+        typer.Option("--accept", help="Known: write the checkpoint all the same, so that the next audit goes on."),
+    ] = False,
     patience: Annotated[
         float, typer.Option(min=0, metavar="SECONDS", help="How long to wait for what is just being written.")
     ] = 10.0,
@@ -73,7 +80,15 @@ def verify(
     from commandstore.cli import audit
 
     return audit.verify(
-        url, public_key, checkpoint_file=checkpoint, full=full, count=count, patience=patience, json=json
+        url,
+        public_key,
+        checkpoint_file=checkpoint,
+        full=full,
+        count=count,
+        lists=lists,
+        accept=accept,
+        patience=patience,
+        json=json,
     )
 
 
@@ -116,7 +131,10 @@ def check(
     ] = False,
     json: Json = False,
 ) -> int:
-    """Check a proof, or every row of an export, without the store. Exit code 1 when something does not hold."""
+    """Check a proof, or every row of an export, without the store. Exit code 1 when something does not hold.
+
+    What is proven was recorded so once; whether something was recorded later, an audit tells.
+    """
     from commandstore.cli import audit
 
     if ledger is not None:
@@ -131,12 +149,20 @@ def adopt(
     signing_key: Annotated[
         str, typer.Option(metavar="KEY", help="Signs the entries: a PEM file, or kms:KEY.", show_default=False)
     ],
+    public_key: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            help="Of keys that signed the ledger before. Given any, what other keys signed counts for nothing.",
+            show_default=False,
+        ),
+    ] = None,
     json: Json = False,
 ) -> int:
     """Record commands that are in the store and in no entry: of before the ledger was begun, or after a crash.
 
-    They are recorded as they are now. A second run adopts nothing.
+    They are recorded as they are now. A second run adopts nothing. Entries that do not fit are told, and say nothing.
     """
     from commandstore.cli import audit
 
-    return audit.adopt(url, signing_key, json=json)
+    return audit.adopt(url, signing_key, public_key or (), json=json)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from commandstore.errors import (
     InvalidCommand,
     SyncError,
 )
-from commandstore.url import redact
+from commandstore.url import redact, secrets_in
 
 __all__ = ["Terminated", "failed", "interrupted"]
 
@@ -79,8 +80,25 @@ def _trace(error: BaseException, args: Sequence[str]) -> None:
 
 
 def _without_secrets(text: str, args: Sequence[str]) -> str:
-    """The text without the passwords of the URLs that were given: a parser or a driver may quote them."""
+    """The text without the passwords of the URLs that were given: a parser or a driver may quote them.
+
+    It may quote them in part, in Python's escapes, or as the path that somebody took them for.
+    """
     for given in args:
-        if "://" in given:
-            text = text.replace(given, redact(given))
+        if "://" not in given:
+            continue
+        text = text.replace(given, redact(given))
+        for before, secret, behind in secrets_in(given):
+            quoted = "".join(_quoted(character) for character in secret)
+            text = f"{before}***{behind}".join(re.split(re.escape(before) + quoted + re.escape(behind), text))
     return text
+
+
+def _quoted(character: str) -> str:
+    """A pattern for what may have become of a character where a text was quoted."""
+    if character in "/.":  # a path leaves out what it can
+        return f"{re.escape(character)}?"
+    itself = re.escape(character)
+    if character.isascii() and character.isprintable() and character not in "\\'\"":
+        return itself
+    return rf"(?:{itself}|\\(?:x..|u....|U........|.))"

@@ -17,6 +17,7 @@ from commandstore.drive import run
 from commandstore.errors import CommandStoreError, ConfigurationError, StoreNotFound
 from commandstore.registry import open_store
 from commandstore.store import CommandStore
+from commandstore.url import redact
 
 __all__ = [
     "compact",
@@ -148,7 +149,8 @@ def get(url: str, command_uuid: str, *, key_file: Path | None = None, keep: bool
     if json:
         emit(command and output.command_document(command))
     elif command is None:
-        note(f"commandstore: there is no command {command_uuid!a}")
+        shown = redact(command_uuid) if "://" in command_uuid else command_uuid  # it may be a URL in the wrong place
+        note(f"commandstore: there is no command {shown!a}")
     else:
         _show(command)
     return 0 if command is not None else 1

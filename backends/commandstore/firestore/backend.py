@@ -11,9 +11,9 @@ from typing import Any
 from commandstore.aws.retry import Retry
 from commandstore.codec import Record
 from commandstore.command import CommandQuery
-from commandstore.contract import Backend, Capability, Key, Outcome, Register, Slice
+from commandstore.contract import Backend, Capability, Key, Outcome, Register, Slice, is_position
 from commandstore.drive import Drive
-from commandstore.errors import ConfigurationError, CorruptRecord
+from commandstore.errors import ConfigurationError, CorruptRecord, StoreUnavailable
 from commandstore.firestore import upkeep
 from commandstore.firestore.client import Calls, connect, emulator_host
 from commandstore.firestore.faults import DEFAULT_DATABASE, Place
@@ -115,6 +115,9 @@ class FirestoreBackend(Backend):
     async def page(self, query: CommandQuery, after: Key | None, limit: int, *, payload: bool = True) -> Slice:
         return await self._reader.page(query, after, limit, payload=payload)
 
+    def is_key(self, key: Key) -> bool:
+        return is_position(key)
+
     async def count(self, query: CommandQuery) -> int:
         return await self._reader.count(query)
 
@@ -156,10 +159,17 @@ class FirestoreBackend(Backend):
             write = put(key, values, update_time=document.update_time)
         try:
             await self._wire.commit([write])
-        except ConditionFailed:
+        except ConditionFailed as failed:
             # A lost answer: what is asked for is in place already.
             now = await self.register_get(name)
-            return value is None if now is None else now.token == token
+            if value is None if now is None else now.token == token:
+                return True
+            if failed.lost:
+                raise StoreUnavailable(
+                    f"register {name!a} was swapped by others while one answer was lost; whether that swap was done is "
+                    "unknown"
+                ) from failed
+            return False
         return True
 
 

@@ -17,7 +17,7 @@ from typing import Any, Literal, Self, get_args
 
 import orjson
 
-from commandstore.command import INT64_MAX, INT64_MIN, Position
+from commandstore.command import Position, is_int64
 from commandstore.errors import LedgerError
 from commandstore.ledger.leaves import Leaf, hashes_of
 from commandstore.ledger.merkle import root_of
@@ -243,7 +243,7 @@ def _wrong(found: dict[str, Any]) -> str | None:
     if found["kind"] not in _KINDS if isinstance(found["kind"], str) else True:
         return "kind"
     for name, least in _LEAST.items():
-        if not _is_int64(found[name]) or found[name] < least:
+        if not is_int64(found[name]) or found[name] < least:
             return name
     for name, form in _FORMS.items():
         if not isinstance(found[name], str) or not form.fullmatch(found[name]):
@@ -251,16 +251,11 @@ def _wrong(found: dict[str, Any]) -> str | None:
     return next((name for name in ("first", "last") if not _is_position(found[name])), None)
 
 
-def _is_int64(value: object) -> bool:
-    # Not a bool, which is an int to Python.
-    return type(value) is int and INT64_MIN <= value <= INT64_MAX
-
-
 def _is_position(value: object) -> bool:
     return (
         isinstance(value, dict)
         and value.keys() == _POSITION
-        and _is_int64(value["created_at"])
+        and is_int64(value["created_at"])
         and isinstance(value["command_uuid"], str)
         and bool(value["command_uuid"])
     )

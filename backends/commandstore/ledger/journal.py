@@ -15,8 +15,6 @@ from commandstore.ledger.log import MAX_LEAVES, Ledger
 
 __all__ = ["Journal"]
 
-_WHOLE_AT_ONCE = 20
-
 
 class Journal:
     """The leaves of one writer, which may write from several threads.
@@ -76,17 +74,31 @@ class Journal:
                 is to come.
 
         Raises:
-            CommandStoreError: it can't be recorded; nothing is known of it any more, and the same commands, written
-                again, are found and recorded then.
+            CommandStoreError: it can't be recorded; it is still noted.
         """
         leaves, since, positions = self._taken(at_most)
+        try:
+            await self._record(kind, leaves, since, positions)
+        except BaseException:
+            # Whatever stops it. What was recorded of it all the same is left out the next time.
+            with self._lock:
+                if leaves:
+                    self._created.appendleft((leaves, since))
+                    self._count += len(leaves)
+                self._found.extendleft(reversed(positions))
+            raise
+
+    async def _record(self, kind: Kind, leaves: list[Leaf], since: int, positions: list[Position]) -> None:
+        # A uuid may come twice: what was just created needs no finding.
+        created = {leaf.command_uuid for leaf in leaves} if positions else set()
+        positions = [position for position in positions if position.command_uuid not in created]
         asked = [*positions, *(Position(leaf.created_at, leaf.command_uuid) for leaf in leaves if self._careful)]
         found: list[Leaf] = []
         if asked:
             live = await self._ledger.live(asked)
             if self._careful:
                 leaves = [leaf for leaf in map(partial(_again, live), leaves) if leaf is not None]
-            found = await self._as_stored([p.command_uuid for p in positions if p.command_uuid not in live])
+            found = await self._ledger.as_stored([p.command_uuid for p in positions if p.command_uuid not in live])
         if leaves or found:
             since = min(since, self._ledger.newest)
             self._own = {number: uuids for number, uuids in self._own.items() if number > since}
@@ -105,19 +117,7 @@ class Journal:
                 since = min(since, known)
             self._count -= len(leaves)
             positions = [self._found.popleft() for _ in range(min(len(self._found), at_most))]
-        if positions:
-            # A uuid may come twice: what was just created needs no finding.
-            created = {leaf.command_uuid for leaf in leaves}
-            positions = [position for position in positions if position.command_uuid not in created]
         return leaves, since, positions
-
-    async def _as_stored(self, uuids: list[str]) -> list[Leaf]:
-        leaves: list[Leaf] = []
-        for start in range(0, len(uuids), _WHOLE_AT_ONCE):
-            for uuid, record in (await self._ledger.backend.fetch(uuids[start : start + _WHOLE_AT_ONCE])).items():
-                if isinstance(record, Record):
-                    leaves.append(Leaf(Op.CREATE, uuid, stored_digest(record), record.created_at))
-        return leaves
 
 
 def _again(live: Mapping[str, bytes], leaf: Leaf) -> Leaf | None:

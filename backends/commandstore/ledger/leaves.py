@@ -1,7 +1,8 @@
 r"""What the ledger says of one command, how it is hashed, and how the leaves of an entry are kept. Pure.
 
-**Leaf data**, format 1: one byte for what was done, the 32 bytes of the command's digest as it is stored, then its uuid
-in UTF-8. The digest covers every field, the time among them.
+**Leaf data**, format 1: one byte for what was done, the 32 bytes of the command's digest as it is stored, its
+created_at (big-endian int64), then its uuid in UTF-8. The digest covers every field; time and uuid stand for themselves
+so that what a body says of a command that is gone can be believed.
 
 **Digest as stored**: of a plain record, the digest of format 1 (see ``codec``). Of a sealed one, SHA-256 over
 ``b"commandstore sealed\x01"``, the lengths of the record's digest and of its cipher's name (big-endian uint64), these
@@ -30,6 +31,7 @@ _DIGEST_BYTES = 32
 _SEALED = b"commandstore sealed\x01"
 _LENGTHS = struct.Struct(">QQ")
 _HEAD = struct.Struct(">Bq32sH")
+_TIME = struct.Struct(">q")
 
 
 class Op(IntEnum):
@@ -47,7 +49,7 @@ class Leaf(NamedTuple):
         op: an :class:`Op`, or its number.
         command_uuid: whose.
         digest: 32 bytes, of the command as it is stored.
-        created_at: of the command. It is not hashed by itself, because the digest covers it.
+        created_at: of the command.
     """
 
     op: int
@@ -104,7 +106,11 @@ def hashes_of(leaves: Iterable[Leaf]) -> list[bytes]:
     known = list(leaves)
     _checked(known)
     prefix = _PREFIX
-    return [sha256(prefix[op] + digest + uuid.encode()).digest() for op, uuid, digest, _ in known]
+    time = _TIME.pack
+    return [
+        sha256(b"".join((prefix[op], digest, time(created_at), uuid.encode()))).digest()
+        for op, uuid, digest, created_at in known
+    ]
 
 
 def _checked(leaves: Sequence[Leaf]) -> None:

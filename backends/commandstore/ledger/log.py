@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import secrets
 import time
-from bisect import bisect_left, bisect_right
-from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -19,34 +17,35 @@ from types import MappingProxyType
 
 import orjson
 
+from commandstore.codec import Record
 from commandstore.command import Position
 from commandstore.contract import Backend
 from commandstore.drive import Drive
 from commandstore.errors import CommandStoreError, ConfigurationError, LedgerError
 from commandstore.ledger.entry import Entry, Kind, sign, state
-from commandstore.ledger.leaves import Leaf, Op, pack, unpack
-from commandstore.ledger.signing import Signer
+from commandstore.ledger.leaves import Leaf, Op, leaf_of, pack
+from commandstore.ledger.lookup import Lookup
+from commandstore.ledger.reading import AT_ONCE, HEAD, LedgerReader, body_name, entry_name
+from commandstore.ledger.signing import Signer, Verifier
 
 __all__ = ["MAX_LEAVES", "Ledger"]
 
 MAX_LEAVES = 10_000
 """How many leaves an entry has at most: about 700 KB of bodies."""
 
-_HEAD = "ledger/head"
-_AT_ONCE = 16
 _POSITION = itemgetter(Leaf._fields.index("created_at"), Leaf._fields.index("command_uuid"))
-_BODIES_KEPT = 4
+_WHOLE = 20
 # How many commands more there are after each.
 _EFFECT = {int(Op.CREATE): 1, int(Op.UPDATE): 0, int(Op.DELETE): -1}
 
 
-class Ledger:
+class Ledger(LedgerReader):
     """The ledger of one store.
 
     Args:
         backend: the store's.
         drive: the store's.
-        signer: signs what is appended; None only reads.
+        signer: signs what is appended; None only looks commands up.
         now: the clock, in nanoseconds since 1970.
     """
 
@@ -58,27 +57,18 @@ class Ledger:
         *,
         now: Callable[[], int] = time.time_ns,
     ) -> None:
-        self.backend = backend
-        self._drive = drive
+        super().__init__(backend, drive)
         self._signer = signer
         self._now = now
         self._lock = drive.lock()
         self._tip: Entry | None = None
-        self._begun = False
-        self._ranges: list[tuple[Position, Position, Entry]] = []  # of all entries up to the tip, once asked for
-        self._known_to = 0  # how far these go
-        self._bodies: OrderedDict[int, dict[str, Leaf]] = OrderedDict()
-
-    # Reading
+        self._begun = self._vouched = False
+        self._lookup = Lookup(self)
 
     @property
     def newest(self) -> int:
         """The number of the newest entry that is known, once :meth:`begin` was called; 0 for none."""
         return self._tip.sequence if self._tip is not None else 0
-
-    async def begun(self) -> bool:
-        """Whether there is one."""
-        return await self.backend.register_get(_HEAD) is not None or await self._entry(1) is not None
 
     async def begin(self) -> None:
         """Know the newest entry from here on. To be called before anything is written that is to be recorded.
@@ -87,89 +77,36 @@ class Ledger:
         that entry when it appends, and leaves out what is in it.
         """
         async with self._lock:
-            if not self._begun:
+            if self._begun:
+                await self._follow()
+            else:
                 self._tip, self._begun = await self.head(), True
 
-    async def hint(self) -> int:
-        """The number that the head names: of an entry that was there once. 0 without one."""
-        found = await self.backend.register_get(_HEAD)
-        if found is None:
-            return 0
-        try:
-            sequence = orjson.loads(found.value)["sequence"]
-        except (ValueError, TypeError, KeyError) as error:
-            raise LedgerError("the head of the ledger can't be read") from error
-        if not isinstance(sequence, int) or sequence < 0:
-            raise LedgerError("the head of the ledger names no entry")
-        return sequence
-
-    async def head(self) -> Entry | None:
-        """The newest entry; None where there is none. Linearizable."""
-        try:
-            newest = await self.hint()
-        except LedgerError:
-            newest = 0  # only a hint: the entries are what counts
-        found = await self._entry(newest) if newest else None
-        if found is None:
-            newest, found = await self._search()
-        while (after := await self._entry(newest + 1)) is not None:
-            newest, found = newest + 1, after
-        return found
-
-    async def read(self, after: int, limit: int) -> list[Entry]:
-        """The entries after a number, in order, as they are stored; fewer than ``limit`` only at the end.
-
-        Raises:
-            LedgerError: one can't be read; ``sequence`` says which.
-        """
-        found: list[Entry] = []
-        while len(found) < limit:
-            first = after + len(found) + 1
-            numbers = range(first, first + min(_AT_ONCE, limit - len(found)))
-            jobs = [partial(self._entry, number) for number in numbers]
-            some = await self._drive.gather(jobs, _AT_ONCE)
-            there = some.index(None) if None in some else len(some)
-            found += [entry for entry in some[:there] if entry is not None]
-            if there < len(some):
-                break
-        return found
-
-    async def leaves(self, entry: Entry) -> list[Leaf]:
-        """What an entry speaks of.
-
-        Raises:
-            LedgerError: some of it is missing or damaged. Whether it is what the entry's root says is not looked at.
-        """
-        jobs = [partial(self.backend.register_get, _body(entry.root, part)) for part in range(entry.parts)]
-        parts: list[bytes] = []
-        for part, found in enumerate(await self._drive.gather(jobs, _AT_ONCE)):
-            if found is None:
-                raise LedgerError(
-                    f"entry {entry.sequence} of the ledger: part {part} of its leaves is gone", sequence=entry.sequence
-                )
-            parts.append(found.value)
-        try:
-            return unpack(parts)
-        except LedgerError as error:
-            raise LedgerError(f"entry {entry.sequence} of the ledger: {error}", sequence=entry.sequence) from error
-
     async def live(self, positions: Iterable[Position]) -> dict[str, bytes]:
-        """Of these commands, those that the ledger knows and has not seen deleted: uuid to digest, as last recorded.
-
-        Reads the entries once, and then the leaves of those within whose range one of the positions lies.
-        """
-        wanted = sorted(set(positions))
-        newest: dict[str, Leaf] = {}
+        """Of these commands, those that the ledger knows and has not seen deleted: uuid to digest, as last recorded."""
         await self.begin()
         async with self._lock:
-            await self._follow()
-            await self._index()
-            for first, last, entry in self._ranges:
-                inside = wanted[bisect_left(wanted, first) : bisect_right(wanted, last)]
-                if inside:
-                    told = await self._told(entry)
-                    newest |= {p.command_uuid: told[p.command_uuid] for p in inside if p.command_uuid in told}
-        return {uuid: leaf.digest for uuid, leaf in newest.items() if leaf.op != Op.DELETE}
+            told = await self._lookup.last_words(positions, self.newest)
+        return {uuid: leaf.digest for uuid, leaf in told.items() if leaf.op != Op.DELETE}
+
+    async def words(self, command_uuids: Collection[str], since: int) -> list[tuple[int, Leaf]]:
+        """What entries after a number say of these commands, in order: the entry's number and the leaf.
+
+        As far as :attr:`newest`. An entry that can't be read says nothing.
+        """
+        found: list[tuple[int, Leaf]] = []
+        for number in range(since + 1, self.newest + 1):
+            leaves = await self.readable_leaves(number)
+            found += [(number, leaf) for leaf in leaves if leaf.command_uuid in command_uuids]
+        return found
+
+    async def as_stored(self, command_uuids: Sequence[str]) -> list[Leaf]:
+        """Leaves of these commands as the store holds them now; none of one that is not there, or can't be read."""
+        leaves: list[Leaf] = []
+        for start in range(0, len(command_uuids), _WHOLE):
+            found = await self.backend.fetch(command_uuids[start : start + _WHOLE])
+            leaves += [leaf_of(Op.CREATE, record) for record in found.values() if isinstance(record, Record)]
+        return leaves
 
     # Appending
 
@@ -185,7 +122,8 @@ class Ledger:
 
         Args:
             kind: what was done, for people.
-            leaves: of commands that are durable. Those that another writer recorded as created are left out.
+            leaves: of commands that are durable. Of those created, what another writer recorded since is left out;
+                where its last word is that it was deleted, what the store holds now is recorded.
             since: the newest entry that was known (:attr:`newest`) before the first of them was written, which is when
                 others can begin to find them; None where nobody else can have recorded them.
             own: entries since then that the caller made, whose leaves are others than these but for the uuids given.
@@ -204,12 +142,14 @@ class Ledger:
         await self.begin()
         async with self._lock:
             waiting = sorted(await self._new(leaves, self.newest if since is None else since, own), key=_POSITION)
+            if waiting:
+                await self._vouch()
             while waiting:
                 appended = await self._append(kind, waiting[:MAX_LEAVES])
                 if appended is None:  # another writer was quicker
                     known = self.newest
                     await self._follow()
-                    waiting = await self._new(waiting, known, {})
+                    waiting = sorted(await self._new(waiting, known, {}), key=_POSITION)
                     continue
                 made.append(appended)
                 waiting = waiting[MAX_LEAVES:]
@@ -219,14 +159,43 @@ class Ledger:
         return made
 
     async def _new(self, leaves: Sequence[Leaf], since: int, own: Mapping[int, Collection[str]]) -> list[Leaf]:
-        """Those that no entry after this one says were created: two may find the same ones unrecorded."""
-        known: set[str] = set()
-        for number in range(since + 1, self.newest + 1):
-            if number in own:
-                known.update(own[number])
-            elif (entry := await self._entry(number)) is not None:
-                known |= {leaf.command_uuid for leaf in await self.leaves(entry) if leaf.op == Op.CREATE}
-        return [leaf for leaf in leaves if leaf.op != Op.CREATE or leaf.command_uuid not in known]
+        """What is to be recorded of these, after what entries since then say of them."""
+        created = {leaf.command_uuid for leaf in leaves if leaf.op == Op.CREATE}
+        said = {uuid: Op.CREATE for number, uuids in own.items() if number > since for uuid in uuids}
+        if created:
+            said |= {
+                leaf.command_uuid: Op(leaf.op) for number, leaf in await self.words(created, since) if number not in own
+            }
+        # Deleted before this writer created it, or after it did and another found and recorded it: the store tells.
+        doubtful = [uuid for uuid in created if said.get(uuid) == Op.DELETE]
+        new = [leaf for leaf in leaves if leaf.op != Op.CREATE or leaf.command_uuid not in said]
+        return [*new, *await self.as_stored(doubtful)] if doubtful else new
+
+    async def _vouch(self) -> None:
+        """Look whether the newest entry is what it was, before one is chained to it.
+
+        Raises:
+            LedgerError: it isn't, or it bears this signer's name and not its signature.
+        """
+        tip = self._tip
+        if tip is None:
+            return
+        there = await self._entry(tip.sequence)
+        if there is None or there.hash != tip.hash:
+            raise LedgerError(
+                f"entry {tip.sequence} of the ledger is not what it was a moment ago: the store was reset, or somebody "
+                "cut or rewrote its ledger. Nothing was recorded; open the store again, and audit it",
+                sequence=tip.sequence,
+            )
+        if not self._vouched and self._signer is not None and tip.key_id == self._signer.key_id:
+            wrong = Verifier([self._signer.public_key()]).check(tip)
+            if wrong is not None:
+                raise LedgerError(
+                    f"entry {tip.sequence} of the ledger does not fit the key that signs: {wrong}. Nothing was "
+                    "recorded; audit the store",
+                    sequence=tip.sequence,
+                )
+        self._vouched = True
 
     async def _append(self, kind: Kind, leaves: Sequence[Leaf]) -> Entry | None:
         assert self._signer is not None  # noqa: S101 - looked at by the caller
@@ -242,16 +211,16 @@ class Ledger:
             signer=self._signer,
         )
         signed = await self._drive.call(sign, stated, self._signer)
-        jobs = [partial(self._put, _body(signed.root, part), body) for part, body in enumerate(bodies)]
-        await self._drive.gather(jobs, _AT_ONCE)
-        if not await self._put(_name(signed.sequence), orjson.dumps(signed.to_json())):
+        jobs = [partial(self._put, body_name(signed.root, part), body) for part, body in enumerate(bodies)]
+        await self._drive.gather(jobs, AT_ONCE)
+        if not await self._put(entry_name(signed.sequence), orjson.dumps(signed.to_json())):
             return None
         self._tip = signed
         return signed
 
     async def _point_to(self, sequence: int) -> None:
         """Make the head name at least this number, or let another writer do so."""
-        found = await self.backend.register_get(_HEAD)
+        found = await self.backend.register_get(HEAD)
         try:
             if found is not None and await self.hint() >= sequence:
                 return
@@ -259,7 +228,7 @@ class Ledger:
             pass
         value = orjson.dumps({"version": 1, "sequence": sequence})
         token = secrets.token_hex(8)
-        await self.backend.register_swap(_HEAD, value, expected=found.token if found else None, token=token)
+        await self.backend.register_swap(HEAD, value, expected=found.token if found else None, token=token)
 
     async def _put(self, name: str, value: bytes) -> bool:
         return await self.backend.register_swap(name, value, expected=None, token=secrets.token_hex(8))
@@ -270,51 +239,3 @@ class Ledger:
         """Read what came after the newest entry that is known."""
         while (after := await self._entry(self.newest + 1)) is not None:
             self._tip = after
-
-    async def _search(self) -> tuple[int, Entry | None]:
-        """The newest entry where the head names none that is there. Their numbers have no gaps."""
-        low, high, found = 0, 1, None
-        while (there := await self._entry(high)) is not None:
-            low, high, found = high, high * 2, there
-        while high - low > 1:
-            middle = (low + high) // 2
-            there = await self._entry(middle)
-            low, high, found = (low, middle, found) if there is None else (middle, high, there)
-        return low, found
-
-    async def _index(self) -> None:
-        while self._known_to < self.newest:
-            for entry in await self.read(self._known_to, min(1000, self.newest - self._known_to)):
-                self._ranges.append((entry.first, entry.last, entry))
-                self._known_to = entry.sequence
-
-    async def _told(self, entry: Entry) -> dict[str, Leaf]:
-        kept = self._bodies.get(entry.sequence)
-        if kept is None:
-            kept = {leaf.command_uuid: leaf for leaf in await self.leaves(entry)}
-            self._bodies[entry.sequence] = kept
-            while len(self._bodies) > _BODIES_KEPT:
-                self._bodies.popitem(last=False)
-        return kept
-
-    async def _entry(self, sequence: int) -> Entry | None:
-        found = await self.backend.register_get(_name(sequence))
-        if found is None:
-            return None
-        try:
-            entry = Entry.from_json(found.value)
-        except LedgerError as error:
-            raise LedgerError(f"entry {sequence} of the ledger: {error}", sequence=sequence) from error
-        if entry.sequence != sequence:
-            raise LedgerError(
-                f"entry {sequence} of the ledger says that it is entry {entry.sequence}", sequence=sequence
-            )
-        return entry
-
-
-def _name(sequence: int) -> str:
-    return f"ledger/entry/{sequence:012}"
-
-
-def _body(root: str, part: int) -> str:
-    return f"ledger/leaves/{root}/{part}"

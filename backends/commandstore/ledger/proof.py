@@ -15,7 +15,7 @@ from typing import Any, Self
 import orjson
 
 from commandstore import codec
-from commandstore.command import Command
+from commandstore.command import Command, is_int64
 from commandstore.errors import LedgerError
 from commandstore.ledger.entry import Entry
 from commandstore.ledger.leaves import Leaf, Op, hashes_of
@@ -25,7 +25,7 @@ from commandstore.ledger.signing import Verifier
 __all__ = ["VERSION", "Proof", "check", "prove"]
 
 VERSION = 1
-_FIELDS = {"version", "command_uuid", "operation", "digest", "index", "path", "entry"}
+_FIELDS = {"version", "command_uuid", "created_at", "operation", "digest", "index", "path", "entry"}
 _HASH = re.compile(r"[0-9a-f]{64}")
 _OPS = {op.name.lower(): op for op in Op}
 # A tree of int64 leaves is no higher.
@@ -39,6 +39,7 @@ class Proof:
     Attributes:
         op: what was done to the command.
         command_uuid: whose.
+        created_at: of the command.
         digest: of the command as it is stored.
         index: of the leaf in the entry's tree, from 0.
         path: the nodes beside its way to the root, the lowest first.
@@ -47,6 +48,7 @@ class Proof:
 
     op: Op
     command_uuid: str
+    created_at: int
     digest: bytes
     index: int
     path: tuple[bytes, ...]
@@ -57,6 +59,7 @@ class Proof:
         return {
             "version": VERSION,
             "command_uuid": self.command_uuid,
+            "created_at": self.created_at,
             "operation": self.op.name.lower(),
             "digest": self.digest.hex(),
             "index": self.index,
@@ -86,6 +89,9 @@ class Proof:
         uuid, operation, index, path = value["command_uuid"], value["operation"], value["index"], value["path"]
         if not isinstance(uuid, str) or not uuid or not _is_utf8(uuid):
             raise LedgerError("the proof has no command_uuid, or one that UTF-8 can't hold")
+        created_at = value["created_at"]
+        if not is_int64(created_at):
+            raise LedgerError("the proof's created_at is no int64")
         if not isinstance(operation, str) or operation not in _OPS:
             raise LedgerError("the proof's operation is none of create, update and delete")
         if type(index) is not int or index < 0:
@@ -94,7 +100,7 @@ class Proof:
             raise LedgerError("the proof's path is not a list, or longer than any can be")
         nodes = tuple(_hash(node, "path") for node in path)
         entry = Entry.from_json(value["entry"])
-        return cls(_OPS[operation], uuid, _hash(value["digest"], "digest"), index, nodes, entry)
+        return cls(_OPS[operation], uuid, created_at, _hash(value["digest"], "digest"), index, nodes, entry)
 
 
 def _is_utf8(text: str) -> bool:
@@ -124,7 +130,8 @@ def prove(leaves: Sequence[Leaf], index: int, entry: Entry) -> Proof:
         LedgerError: these are not the entry's leaves.
     """
     leaf = leaves[index]
-    proof = Proof(Op(leaf.op), leaf.command_uuid, leaf.digest, index, tuple(path_to(hashes_of(leaves), index)), entry)
+    path = tuple(path_to(hashes_of(leaves), index))
+    proof = Proof(Op(leaf.op), leaf.command_uuid, leaf.created_at, leaf.digest, index, path, entry)
     _included(proof)
     return proof
 
@@ -163,7 +170,7 @@ def _included(proof: Proof) -> None:
     entry = proof.entry
     if not 0 <= proof.index < entry.count:
         raise _unfit(proof, f"there is no leaf {proof.index} among the {entry.count} of the entry")
-    leaf = hashes_of([Leaf(proof.op, proof.command_uuid, proof.digest, 0)])[0]
+    leaf = hashes_of([Leaf(proof.op, proof.command_uuid, proof.digest, proof.created_at)])[0]
     root = root_from_path(leaf, proof.index, entry.count, proof.path)
     if root is None:
         raise _unfit(proof, f"its path is not one for leaf {proof.index} of {entry.count}")

@@ -40,17 +40,22 @@ class Account:
     def written(self, records: Sequence[Record], fates: Sequence[Fate | CommandStoreError | None]) -> None:
         """Commands that were written, and what became of each; None where nobody knows."""
         report = self._report
+        created = fates.count(Fate.CREATED)
         with self._lock:
-            for record, fate in zip(records, fates, strict=False):
-                report.read += fate is not None
-                if fate is Fate.CREATED:
-                    report.copied += 1
-                elif fate is Fate.DUPLICATE:
+            report.read += created
+            report.copied += created
+            # Nearly always there are none of these, and nothing is looked at one by one.
+            others = zip(records, fates, strict=False) if created < len(fates) else ()
+            for record, fate in others:
+                if fate is None or fate is Fate.CREATED:
+                    continue
+                report.read += 1
+                if fate is Fate.DUPLICATE:
                     report.duplicates += 1
                 elif fate is Fate.CONFLICTING:
                     report.conflicts += 1
                     self._list(record.command_uuid, "conflict: the destination has other content under this uuid")
-                elif fate is not None:
+                else:
                     report.failed += 1
                     self._list(record.command_uuid, str(fate))
             if self._progress is not None:

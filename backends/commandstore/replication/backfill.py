@@ -19,12 +19,12 @@ from dataclasses import asdict, dataclass, replace
 
 import orjson
 
-from commandstore.command import INT64_MIN, CommandQuery
+from commandstore.command import INT64_MIN, CommandQuery, is_int64
 from commandstore.contract import Anchor, Key, SequenceState, Slice, Window
 from commandstore.core import StoreCore, is_int
 from commandstore.errors import CommandStoreError, ConfigurationError, StoreUnavailable, SyncError
 from commandstore.replication import plan
-from commandstore.replication.checkpoint import Checkpoint, backfill_name, merge
+from commandstore.replication.checkpoint import Checkpoint, anchors_of, backfill_name, merge
 from commandstore.replication.report import SyncReport
 from commandstore.replication.walk import Batch, Settings, Walk
 
@@ -85,6 +85,33 @@ class _Recorded:
     anchors: tuple[Anchor, ...]
     version: int = VERSION
 
+    def to_json(self) -> bytes:
+        """The register's value."""
+        return orjson.dumps({**asdict(self), "anchors": [list(anchor) for anchor in self.anchors]})
+
+    @classmethod
+    def from_json(cls, text: bytes) -> _Recorded:
+        """Read what :meth:`to_json` wrote.
+
+        Raises:
+            ConfigurationError: another release wrote it, or it is no plan.
+        """
+        try:
+            value = orjson.loads(text)
+            if value["version"] != VERSION:
+                raise ConfigurationError("the backfill plan was made by another release; plan again")
+            value["anchors"] = anchors_of(value["anchors"])
+            found = cls(**value)
+            texts, numbers = (found.plan, found.generation), (found.horizon, found.version)
+            right = all(isinstance(one, str) for one in texts) and all(is_int64(one) for one in numbers)
+            if not right or not isinstance(found.by_sequence, bool):
+                raise TypeError("a field of another type")  # noqa: TRY301 - told below
+        except (ValueError, TypeError, KeyError) as error:
+            if isinstance(error, ConfigurationError):
+                raise
+            raise ConfigurationError("the backfill plan in the destination can't be read; plan again") from error
+        return found
+
 
 class _Step(Walk):
     """What the three steps have in common: the plan's register."""
@@ -97,11 +124,7 @@ class _Step(Walk):
         found = await self._destination.backend.register_get(self._plan_name)
         if found is None:
             raise ConfigurationError(f"there is no backfill plan {wanted} for this source in the destination")
-        value = orjson.loads(found.value)
-        if value["version"] != VERSION:
-            raise ConfigurationError("the backfill plan was made by another release; plan again")
-        value["anchors"] = tuple(Anchor(*anchor) for anchor in value["anchors"])
-        recorded = _Recorded(**value)
+        recorded = _Recorded.from_json(found.value)
         if recorded.plan != wanted:
             raise ConfigurationError(f"the backfill plan {wanted} was replaced by {recorded.plan}; go on with that one")
         return recorded
@@ -221,7 +244,7 @@ class Planner(_Step):
         return cuts
 
     async def _record(self, recorded: _Recorded) -> None:
-        value = orjson.dumps({**asdict(recorded), "anchors": [list(anchor) for anchor in recorded.anchors]})
+        value = recorded.to_json()
         backend = self._destination.backend
         while True:
             found = await backend.register_get(self._plan_name)

@@ -18,7 +18,7 @@ from typing import Any
 import orjson
 
 from commandstore.codec import MAX_UUID_BYTES
-from commandstore.command import CommandQuery
+from commandstore.command import CommandQuery, is_int64
 from commandstore.contract import Anchor, Backend, Key
 from commandstore.errors import ConfigurationError, SyncError
 
@@ -31,6 +31,7 @@ __all__ = [
     "Parked",
     "Pending",
     "TimeWalk",
+    "anchors_of",
     "backfill_name",
     "fits_in_a_checkpoint",
     "lease_name",
@@ -190,25 +191,48 @@ class Checkpoint:
                     "upgrade commandstore"
                 )
             window = value["window"]
-            return cls(
+            found = cls(
                 generation=value["generation"],
                 by_sequence=value["by_sequence"],
                 settled=value["settled"],
-                window=window and _window(*window),
+                window=None if window is None else _window(*window),
                 pending=tuple(Pending(*item) for item in value["pending"]),
-                anchors=_anchors(value["anchors"]),
+                anchors=anchors_of(value["anchors"]),
                 parked=tuple(Parked(tuple(key), uuid, reason) for key, uuid, reason in value["parked"]),
                 identity=value["identity"],
                 mark=value["mark"],
                 # The first releases had none.
                 walk=None if not value.get("walk") else TimeWalk(tuple(value["walk"][0]), value["walk"][1]),
             )
+            found.check()
         except (ValueError, TypeError, KeyError, IndexError) as error:
             if isinstance(error, ConfigurationError):
                 raise
             raise ConfigurationError(
                 "the checkpoint in the destination can't be read; --no-resume-from-dest starts a new one"
             ) from error
+        return found
+
+    def check(self) -> None:
+        """Raise TypeError unless every field is of its type: a register can be altered by hand."""
+        parked, pending, walk = self.parked, self.pending, self.walk
+        windows = [] if self.window is None else [self.window]
+        numbers = [self.settled, *(p.horizon for p in pending)]
+        numbers += [number for w in windows for number in (w.horizon, w.settles, w.done)]
+        numbers += [] if self.mark is None else [self.mark]
+        numbers += [] if walk is None else [walk.started]
+        texts = [self.generation, *(p.mark for p in pending), *(p.reason for p in parked)]
+        maybe_texts = [self.identity, *(w.mark for w in windows), *(p.command_uuid for p in parked)]
+        texts += [text for text in maybe_texts if text is not None]
+        keys = [p.key for p in parked] + [w.position for w in windows if w.position is not None]
+        keys += [] if walk is None else [walk.position]
+        if not (
+            all(is_int64(number) for number in numbers)
+            and all(isinstance(text, str) for text in texts)
+            and all(part is None or isinstance(part, str) or is_int64(part) for key in keys for part in key)
+            and isinstance(self.by_sequence, bool)
+        ):
+            raise TypeError("a field of another type")
 
     def summary(self) -> dict[str, Any]:
         """What a report shows of it."""
@@ -231,11 +255,21 @@ def _window(
     position: list[Any] | None,
     done: int = 0,  # the first releases did not count
 ) -> OpenWindow:
-    return OpenWindow(horizon, settles, mark, _anchors(anchors), _key(position), done)
+    return OpenWindow(horizon, settles, mark, anchors_of(anchors), _key(position), done)
 
 
-def _anchors(value: list[list[Any]]) -> tuple[Anchor, ...]:
-    return tuple(Anchor(*item) for item in value)
+def anchors_of(value: list[list[Any]]) -> tuple[Anchor, ...]:
+    """The anchors of JSON's values.
+
+    Raises:
+        TypeError: they are none.
+    """
+    found = tuple(Anchor(*item) for item in value)
+    for anchor in found:
+        uuid = anchor.command_uuid
+        if not is_int64(anchor.id) or not isinstance(anchor.digest, str) or not (uuid is None or isinstance(uuid, str)):
+            raise TypeError("anchors that are none")
+    return found
 
 
 def _key(value: list[Any] | None) -> Key | None:
@@ -320,11 +354,11 @@ class CheckpointRegister:
         """The register's name."""
         return register_name(self.source, self.query)
 
-    async def load(self) -> Checkpoint | None:
-        """Read it; None where there is none."""
+    async def load(self, *, believe: bool = True) -> Checkpoint | None:
+        """Read it; None where there is none, or it is not to be believed: then it may hold anything."""
         found = await self.backend.register_get(self.name)
         self.token = found.token if found else None
-        return Checkpoint.from_json(found.value) if found else None
+        return Checkpoint.from_json(found.value) if found and believe else None
 
     async def swap(self, checkpoint: Checkpoint) -> bool:
         """Write it over the one last read or written; False when another run has written meanwhile."""

@@ -169,6 +169,10 @@ class Tally:
         if len(report.findings) < MAX_LISTED:
             report.findings.append(replace(finding, command_uuid=finding.command_uuid[:_LONGEST_NAME]))
 
+    def knows(self, command_uuid: str) -> bool:
+        """Whether it was counted already, as far as is remembered."""
+        return command_uuid in self._named
+
     def _first(self, command_uuid: str) -> bool:
         if command_uuid in self._named:
             return False

@@ -18,6 +18,7 @@ from typing import Any
 
 import orjson
 
+from commandstore.command import is_int64
 from commandstore.contract import Backend, Register
 from commandstore.errors import ConfigurationError, LeaseHeld, SyncError
 
@@ -25,6 +26,7 @@ __all__ = ["Lease"]
 
 VERSION = 1
 _NANOSECONDS = 10**9
+_LONGEST = 366 * 24 * 3600
 
 
 class Lease:
@@ -43,8 +45,8 @@ class Lease:
     """
 
     def __init__(self, backend: Backend, name: str, *, seconds: float, now: Callable[[], int] = time.time_ns) -> None:
-        if not seconds > 0:
-            raise ConfigurationError("lease_seconds must be greater than 0")
+        if not 0 < seconds <= _LONGEST:
+            raise ConfigurationError("lease_seconds must be greater than 0, and at most a year")
         self.caught_up: int | None = None
         self._backend = backend
         self._name = name
@@ -106,12 +108,23 @@ class Lease:
         try:
             value: dict[str, Any] = orjson.loads(found.value)
             version = value["version"]
-            held = {"holder": value["holder"], "until": int(value["until"]), "caught_up": value["caught_up"]}
+            held = {name: value[name] for name in ("holder", "until", "caught_up")}
+            if version == VERSION and not _is_lease(**held):
+                raise TypeError("a field of another type")  # noqa: TRY301 - told below
         except (ValueError, TypeError, KeyError) as error:
-            raise ConfigurationError(f"the register {self._name} in the destination is not a lease") from error
+            raise ConfigurationError(
+                f"the register {self._name} in the destination is not a lease, or was altered; delete it there, and the "
+                "next run makes a new one"
+            ) from error
         if version != VERSION:
             raise ConfigurationError(
                 f"the lease was written by a newer release (format {version}, this one reads {VERSION}); "
                 "upgrade commandstore"
             )
         return held
+
+
+def _is_lease(holder: object, until: object, caught_up: object) -> bool:
+    """Whether these can be what :meth:`Lease._swap` wrote. Nanoseconds of an int64 end in 2262: dates have room."""
+    numbers = [until, *([] if caught_up is None else [caught_up])]
+    return (holder is None or isinstance(holder, str)) and all(is_int64(number) for number in numbers)

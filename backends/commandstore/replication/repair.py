@@ -17,7 +17,7 @@ from commandstore.errors import CommandStoreError, DecryptionError, InvalidComma
 from commandstore.records import Fate
 from commandstore.replication.findings import REMOVED, REPLACED, WRITTEN, Finding, FindingKind
 from commandstore.replication.judgement import Answer, Misfit
-from commandstore.replication.streams import BAD_COMMAND, Side
+from commandstore.replication.streams import BAD_COMMAND, Side, is_uuid
 
 __all__ = ["NOT_ASKED_FOR", "Done", "Repair", "Step", "step"]
 
@@ -114,7 +114,7 @@ class Repair:
         Raises:
             CommandStoreError: a store failed; of what is known to be done, ``said`` was told.
         """
-        uuids = [finding.command_uuid for finding in findings if _askable(finding.command_uuid)]
+        uuids = [finding.command_uuid for finding in findings if is_uuid(finding.command_uuid)]
         # The source last: what is written is as it was a moment before.
         there = await self._destination.fetch(uuids)
         here = await self._source.fetch(uuids, believed=False)
@@ -125,7 +125,7 @@ class Repair:
         to_write: list[tuple[Finding, Record]] = []
         for finding in findings:
             uuid = finding.command_uuid
-            if not _askable(uuid) or (finding.created_at is None and uuid not in here and uuid not in there):
+            if not is_uuid(uuid) or (finding.created_at is None and uuid not in here and uuid not in there):
                 said(finding, _left(finding, "not repaired: it has no uuid by which it could be asked for"))
                 continue
             one = here.get(uuid)
@@ -188,11 +188,6 @@ class Repair:
                     said(finding, _left(finding, f"not repaired: it came with other content meanwhile; {_AGAIN}"))
                 elif fate is not None:
                     said(finding, _left(finding, f"not repaired: {fate}"))
-
-
-def _askable(command_uuid: str) -> bool:
-    """Whether a store can be asked for it: nothing longer was ever stored, and an engine may refuse it."""
-    return 0 < len(command_uuid.encode(errors="replace")) <= codec.MAX_UUID_BYTES
 
 
 def _right(finding: Finding, action: str) -> Finding:

@@ -20,7 +20,7 @@ from commandstore.replication.findings import Finding, FindingKind
 from commandstore.replication.judgement import Answer, Candidate, Misfit
 from commandstore.sealing import Sealing
 
-__all__ = ["BAD_COMMAND", "WHOLE_AT_ONCE", "Met", "Side", "Stream", "alike"]
+__all__ = ["BAD_COMMAND", "WHOLE_AT_ONCE", "Met", "Side", "Stream", "alike", "is_uuid"]
 
 WHOLE_AT_ONCE = 20
 """How many commands of unknown size are read whole in one go."""
@@ -71,6 +71,11 @@ class Side:
         keyed: makes plain digests comparable with the other side's, which are keyed; None leaves them.
         believed: whether the digests beside its commands are taken at their word; if not, each is computed anew from
             what is stored.
+
+    Attributes:
+        met: its lists have had a command, or one that can't be read.
+        doubtful: one of these has no uuid that can be read, or doesn't fit its digest, which covers the uuid. So what
+            it seems not to have it may have had.
     """
 
     def __init__(
@@ -79,6 +84,8 @@ class Side:
         self.core = core
         self.name = name
         self.payload = payload
+        self.met = False
+        self.doubtful = False
         self._keyed = keyed
         self._believed = believed
         self._misfit = name.encode()  # no digest, and another one than that of the other side
@@ -86,7 +93,7 @@ class Side:
     async def comparable(self, records: Sequence[Record]) -> list[bytes | CommandStoreError]:
         """The digests of plain records, comparable with the other side's."""
         if not self._believed:
-            return [record.digest if _fits(record) else self._misfit for record in records]
+            return [record.digest if self._fits(record) else self._misfit for record in records]
         if self._keyed is None:
             return [record.digest for record in records]
         return list(await self._keyed.keyed(records))
@@ -127,18 +134,24 @@ class Side:
             return dict(found)
         return {
             uuid: Misfit("the payload does not fit the digest that is kept beside it")
-            if isinstance(record, Record) and not _fits(record)
+            if isinstance(record, Record) and not self._fits(record)
             else record
             for uuid, record in found.items()
         }
 
+    def _fits(self, record: Record) -> bool:
+        """Whether a plain record is what its digest says."""
+        try:
+            digest = codec.digest_of(codec.canonical(*record[:7], record.data, record.req_ctx))
+        except UnicodeEncodeError:
+            digest = b""
+        self.doubtful |= digest != record.digest
+        return digest == record.digest
 
-def _fits(record: Record) -> bool:
-    """Whether a plain record is what its digest says."""
-    try:
-        return codec.digest_of(codec.canonical(*record[:7], record.data, record.req_ctx)) == record.digest
-    except UnicodeEncodeError:
-        return False
+
+def is_uuid(command_uuid: str) -> bool:
+    """Whether a store can be asked for it: nothing longer was ever stored, and an engine may refuse it."""
+    return 0 < len(command_uuid.encode(errors="replace")) <= codec.MAX_UUID_BYTES
 
 
 def _stub(command_uuid: str, tenant_uuid: str, digest: bytes) -> Record:
@@ -170,6 +183,7 @@ class Stream:
         found = await self._side.core.pages(self._query, self._key, self._limit, payload=self._side.payload)
         records = [row.record for row in found.rows if row.record is not None]
         digests = await self._side.comparable(records)
+        self._side.met |= bool(found.rows)
         for column in (self._places, self._digests, self._sizes, self._tenants):
             del column[: self._at]
         self._bad = deque((before - self._at, finding) for before, finding in self._bad)
@@ -208,12 +222,14 @@ class Stream:
         for row in rows:
             record = row.record
             if record is None:
+                self._side.doubtful |= not getattr(row.error, "command_uuid", None)
                 self._bad.append((len(self._places), _unreadable(row.error)))
                 continue
             digest = next(known)
             try:
                 codec.check(record)
             except InvalidCommand as error:
+                self._side.doubtful |= not is_uuid(record.command_uuid)
                 self._add_failed(record, str(error))
                 continue
             if not isinstance(digest, bytes):

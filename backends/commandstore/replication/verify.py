@@ -18,7 +18,7 @@ from commandstore.contract import Key
 from commandstore.core import PAGE, StoreCore, is_int
 from commandstore.drive import run
 from commandstore.errors import ConfigurationError
-from commandstore.replication import judgement
+from commandstore.replication import deletions, judgement
 from commandstore.replication.findings import Finding, FindingKind, Tally, VerifyProgress, VerifyReport
 from commandstore.replication.judgement import Answer, Candidate, Verdict
 from commandstore.replication.repair import Done, Repair
@@ -58,8 +58,10 @@ def verify_command_stores(
         destination: what is compared with it.
         repair: write to the destination what is missing there, and replace what is altered (or can't be read there) by
             what the source has. Each command is looked at once more before it is changed.
-        delete_extra: with ``repair``, remove from the destination what the source doesn't have. For a destination that
-            several sources are copied to, give ``tenant_uuid`` as well: what is another source's is extra to this one.
+        delete_extra: with ``repair``, remove from the destination what the source doesn't have, after all else: at most
+            100,000 commands, and none unless the whole range was compared, the source has a command in it, and every
+            uuid there can be read. For a destination that several sources are copied to, give ``tenant_uuid`` as well:
+            what is another source's is extra to this one.
         payloads: read all payloads on both sides, and compute each digest anew, so that an alteration that left the
             digest beside it untouched is found too.
         tenant_uuid: only this tenant's.
@@ -171,6 +173,7 @@ class Verify:
         self._tally = Tally(self._report, settings.progress)
         self._candidates: list[Met] = []
         self._to_repair: dict[str, Finding] = {}
+        self._deletions = deletions.Deletions(self._tally)
         self._repair = Repair(
             self._source, self._destination, in_scope=self._query.matches, delete_extra=settings.delete_extra
         )
@@ -189,11 +192,16 @@ class Verify:
         if same and not self._settings.payloads:
             self._report.same_store = self._report.complete = True
             return self._report
-        for query in _stretches(self._query):
-            if not await self._walk(query):
-                break
-        else:
-            self._report.complete = True
+        left = deletions.STOPPED
+        try:
+            for query in _stretches(self._query):
+                if not await self._walk(query):
+                    break
+            else:
+                self._report.complete = True
+            left = await self._delete()
+        finally:
+            self._deletions.leave(left)
         self._report.seconds = self._monotonic() - began
         return self._report
 
@@ -245,10 +253,13 @@ class Verify:
                 await self._found(bad)
             if stream.ready:
                 return True
-            if self._settings.time_left is not None and self._settings.time_left() <= 0:
+            if self._time_is_up():
                 return False
             await stream.fill()
             self._tally.tell()
+
+    def _time_is_up(self) -> bool:
+        return self._settings.time_left is not None and self._settings.time_left() <= 0
 
     # The second look
 
@@ -316,10 +327,15 @@ class Verify:
     # The repair
 
     async def _found(self, finding: Finding) -> None:
+        uuid = finding.command_uuid
         if not self._settings.repair:
             self._tally.found(finding)
+        elif uuid in self._to_repair or uuid in self._deletions:
+            pass  # what it was met as first counts
+        elif self._settings.delete_extra and finding.kind is FindingKind.EXTRA:
+            self._deletions.hold(finding)
         else:
-            self._to_repair.setdefault(finding.command_uuid, finding)
+            self._to_repair[uuid] = finding
             if len(self._to_repair) >= WHOLE_AT_ONCE:
                 await self._put_right()
 
@@ -333,7 +349,17 @@ class Verify:
         finally:
             self._tally.tell()
 
+    async def _delete(self) -> str:
+        """Delete what is extra, if nothing stands against it. Returns why those that are left were."""
+        if why := deletions.why_not(self._source, complete=self._report.complete):
+            return why
+        for some in self._deletions.portions(self._time_is_up):
+            await self._repair.run(some, self._repaired, any_equal=self._report.equal > 0)
+            self._tally.tell()
+        return deletions.TIME_IS_UP
+
     def _repaired(self, finding: Finding, done: Finding | Done) -> None:
+        self._deletions.done(finding)
         if isinstance(done, Finding):
             self._tally.found(done)
         elif done is Done.EQUAL:

@@ -154,9 +154,8 @@ class Walk(ABC):
 
     async def _start(self) -> tuple[Checkpoint, Checkpoint | None, SequenceState | None]:
         """The checkpoint to go on from (saved, unless the run is dry), the one that was found, the source's state."""
-        stored = await self._register.load()
-        if not self._settings.resume_from_dest:
-            stored = None
+        resume = self._settings.resume_from_dest
+        stored = await self._register.load(believe=resume)
         state = await self._state(stored)
         while True:
             if state is not None:
@@ -169,9 +168,7 @@ class Walk(ABC):
                 return checkpoint, stored, state
             # Another run started a checkpoint at this moment: go on from that one, so that both add to one account.
             # Unless everything is to be compared: then it is replaced, and that run stops.
-            stored = await self._register.load()
-            if not self._settings.resume_from_dest:
-                stored = None
+            stored = await self._register.load(believe=resume)
             state = await self._state(stored)
 
     async def _state(self, stored: Checkpoint | None) -> SequenceState | None:
@@ -214,7 +211,7 @@ class Walk(ABC):
             first = False
             after = found.next_key
             ended = after is None
-            return Batch([row for row in found.rows if not self._is_retried(row)], after)
+            return Batch([row for row in found.rows if not self._is_retried(row)] if self._retried else found.rows, after)
 
         async def timed(batch: Batch) -> None:
             began = self._monotonic()
@@ -222,8 +219,9 @@ class Walk(ABC):
             self._slowest = max(self._slowest, self._monotonic() - began)
 
         async def done(batch: Batch, _: None) -> None:
-            order = {id(row): index for index, row in enumerate(batch.rows)}
-            self._park(sorted(batch.bad, key=lambda item: order[id(item[0])]))
+            if batch.bad:
+                order = {id(row): index for index, row in enumerate(batch.rows)}
+                self._park(sorted(batch.bad, key=lambda item: order[id(item[0])]))
             advance(batch)
             if self._journal is not None and self._journal.full:
                 await self._journal.record("sync", MAX_LEAVES)
@@ -258,7 +256,6 @@ class Walk(ABC):
         self._account.failed([(_name(row), str(error)) for row, error in batch.bad])
         if not good:
             return
-        rows = {id(row.record): row for row in batch.rows}
         try:
             fates: Sequence[Fate | CommandStoreError | None] = await (
                 self._destination.compare(good)
@@ -269,11 +266,10 @@ class Walk(ABC):
             self._account.written(good, error.fates)
             raise
         self._account.written(good, fates)
-        batch.bad.extend(
-            (rows[id(record)], _bad(fate))
-            for record, fate in zip(good, fates, strict=True)
-            if isinstance(fate, CommandStoreError)
-        )
+        refused = [(r, fate) for r, fate in zip(good, fates, strict=True) if isinstance(fate, CommandStoreError)]
+        if refused:
+            rows = {id(row.record): row for row in batch.rows}
+            batch.bad.extend((rows[id(record)], _bad(fate)) for record, fate in refused)
 
     # Commands that can't be copied
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from commandstore.codec import Record
-from commandstore.command import CommandQuery
+from commandstore.command import CommandQuery, is_int64
 from commandstore.contract import Key
 from commandstore.errors import InvalidCommand
 
@@ -79,6 +79,10 @@ _NUMBERS = frozenset({"id", "created_at", "instance_id"})
 # Text as its bytes in the encoding of the database, so that a CAST makes the same text of it again.
 _TIME_AS_STORED = "CASE typeof(created_at) WHEN 'text' THEN CAST(created_at AS BLOB) ELSE created_at END"
 _INT32 = 2**31
+
+
+KINDS = frozenset({"real", "text", "blob"})
+"""What SQLite may hold in the place of a time."""
 
 
 class Statement(NamedTuple):
@@ -233,6 +237,23 @@ class Table:
     @property
     def _compares_text(self) -> bool:
         return self.dialect == "postgresql" and self.encoding == "UTF8"
+
+    def is_key(self, key: Key) -> bool:
+        """Whether a row can have this key: (created_at, the uuid's bytes in hex, id)."""
+        if len(key) != 3 or not is_int64(key[2]) or not isinstance(key[1], str):  # noqa: PLR2004 - see above
+            return False
+        time, name, _ = key
+        try:
+            raw = bytes.fromhex(str(name))
+            if self._compares_text and "\0" in raw.decode():
+                return False
+            if isinstance(time, str) and (self.dialect != "sqlite" or time.partition(":")[0] not in KINDS):
+                return False
+            if isinstance(time, str):
+                _time_of(time)
+        except ValueError:
+            return False
+        return time is None or isinstance(time, str) or is_int64(time)
 
     def holds(self, value: str) -> bool:
         """Whether a text column can have this value at all: no row has one that it can't."""

@@ -107,7 +107,7 @@ def anchor_of(raw: Sequence[Any]) -> Anchor:
     found = record_of(raw)
     if isinstance(found, CorruptRecord):
         digest = codec.digest_of(
-            b"%d:" % len(_raw_or_repr(value)) + _raw_or_repr(value) for value in raw[: len(COLUMNS)]
+            [b"%d:" % len(_raw_or_repr(value)) + _raw_or_repr(value) for value in raw[: len(COLUMNS)]]
         )
         return Anchor(raw[0], None, digest.hex()[:_DIGEST_HEX])
     return Anchor(raw[0], _short(found.command_uuid), found.digest.hex()[:_DIGEST_HEX])

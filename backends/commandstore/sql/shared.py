@@ -56,6 +56,9 @@ class SqlBackend(SequenceBackend):
     async def page(self, query: CommandQuery, after: Key | None, limit: int, *, payload: bool = True) -> Slice:  # noqa: ARG002 - digests need the payload
         return await self.drive.call(self._page, query, after, limit)
 
+    def is_key(self, key: Key) -> bool:
+        return self._table.is_key(key)
+
     def _page(self, query: CommandQuery, after: Key | None, limit: int) -> Slice:
         if not self._matchable(query):
             return Slice([], None)
@@ -224,7 +227,15 @@ class SqlBackend(SequenceBackend):
             return None
         sql = text("SELECT value, token FROM commandstore_registers WHERE name = :name")
         found = connection.execute(sql, {"name": self._register_key(name)}).one_or_none()
-        return Register(bytes(found[0]), as_text(found[1])) if found else None
+        if found is None:
+            return None
+        try:
+            if isinstance(found[0], int | None):
+                raise TypeError("no bytes")  # noqa: TRY301 - told below
+            return Register(bytes(found[0]), as_text(found[1]))
+        except (TypeError, ValueError) as error:
+            place = f"register {name!a} in table commandstore_registers"
+            raise CorruptRecord(f"{place} was altered; delete its row", location=place) from error
 
     def _register_key(self, name: str) -> str:
         return name.replace("\0", "\ufffd") if self._table.dialect == "postgresql" else name
