@@ -15,6 +15,9 @@ from commandstore.testing.engines import (
     engines_required,
 )
 from commandstore.testing.firestore import FirestoreEmulator
+from secrets_said import pytest_runtest_makereport, pytest_runtest_setup
+
+__all__ = ["pytest_runtest_makereport", "pytest_runtest_setup"]  # hooks
 
 
 def pytest_configure() -> None:

@@ -142,7 +142,9 @@ def _int64(uuid: str, name: str, value: int) -> None:
 
 
 def _too_long(uuid: str, name: str, limit: int) -> InvalidCommand:
-    return InvalidCommand(f"command {shown_uuid(uuid)}: {name} is longer than {limit:,} bytes in UTF-8", command_uuid=uuid)
+    return InvalidCommand(
+        f"command {shown_uuid(uuid)}: {name} is longer than {limit:,} bytes in UTF-8", command_uuid=uuid
+    )
 
 
 def plain_record(
@@ -217,7 +219,8 @@ def check(record: Record) -> Record:
             raise _too_long(uuid, name, limit)
     if len(record.data) > MAX_PAYLOAD_BYTES:
         raise InvalidCommand(
-            f"command {shown_uuid(uuid)}: data_bytes has {len(record.data):,} bytes; the limit is {MAX_PAYLOAD_BYTES:,}",
+            f"command {shown_uuid(uuid)}: data_bytes has {len(record.data):,} bytes; the limit is "
+            f"{MAX_PAYLOAD_BYTES:,}",
             command_uuid=uuid,
         )
     return record

@@ -237,12 +237,11 @@ class _Account:
         self._conflicting: list[str] = []
 
     def add(self, records: Sequence[Record], fates: Sequence[Fate | CommandStoreError | None]) -> None:
-        created = Fate.CREATED
-        if fates.count(created) == len(records):  # as nearly always
+        if fates.count(Fate.CREATED) == len(records):  # as nearly always
             self._created += [record.command_uuid for record in records]
             return
         for record, fate in zip(records, fates, strict=False):
-            if fate is created:
+            if fate is Fate.CREATED:
                 self._created.append(record.command_uuid)
             elif fate is Fate.DUPLICATE:
                 self._duplicate.append(record.command_uuid)

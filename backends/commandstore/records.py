@@ -19,7 +19,6 @@ from commandstore.contract import CREATED, Backend, Created, Exists, Key, Reject
 from commandstore.crypto import Crypto
 from commandstore.drive import AsyncDrive, Drive
 from commandstore.errors import CommandStoreError, ConfigurationError, DecryptionError, ReadOnlyStore, StoreClosed
-from commandstore.ledger.changing import announce, look_after
 from commandstore.ledger.entry import Kind
 from commandstore.ledger.journal import Journal
 from commandstore.ledger.leaves import Leaf, Op, leaf_of
@@ -229,9 +228,9 @@ class RecordCore:
         if stored is None:
             return False
         leaf = leaf_of(Op.UPDATE, sealed)
-        number = await announce(self.ledger, kind, stored, leaf)
+        number = await self.ledger.announce(kind, stored, leaf)
         done = await self.backend.replace(sealed, write_id)
-        await look_after(self.ledger, kind, leaf, number, done=done)
+        await self.ledger.look_after(kind, leaf, number, done=done)
         return done
 
     async def remove_recorded(self, uuid: str, *, kind: Kind = "delete") -> bool:
@@ -244,9 +243,9 @@ class RecordCore:
         if stored is None:
             return False
         leaf = leaf_of(Op.DELETE, stored) if isinstance(stored, Record) else Leaf(Op.DELETE, uuid, bytes(32), 0)
-        number = await announce(self.ledger, kind, stored, leaf)
+        number = await self.ledger.announce(kind, stored, leaf)
         done = await self.backend.remove(uuid)
-        await look_after(self.ledger, kind, leaf, number, done=done)
+        await self.ledger.look_after(kind, leaf, number, done=done)
         return done
 
     async def ready_to_record(self) -> None:

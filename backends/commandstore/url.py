@@ -112,10 +112,9 @@ def redact(text: str) -> str:
     # Up to the last '@' before the path, so that a password with '@' or '/' in it is covered too.
     user, at, host = rest.rpartition("@")
     if at:
-        rest = f"{user.partition(':')[0]}{':***' if ':' in user else ''}@{host}"
+        rest = f"{user.partition(':')[0]}{':***' if ':' in user else ''}@{host if query else _without_values(host)}"
     if query is not None:
-        pairs = (pair.partition("=") for pair in query.split("&"))
-        query = "&".join(f"{name}={'***' if _is_secret(name) else value}" if eq else name for name, eq, value in pairs)
+        query = _without_values(query)
     return f"{scheme}{rest}{'' if query is None else '?'}{query or ''}"
 
 
@@ -128,6 +127,12 @@ def secrets_in(text: str) -> list[tuple[str, str, str]]:
     return found + [(f"{name}=", value, "") for name, _, value in pairs if value and _is_secret(name)]
 
 
+def _without_values(options: str) -> str:
+    """Options without the values of those whose name speaks of a secret."""
+    pairs = (pair.partition("=") for pair in options.split("&"))
+    return "&".join(f"{name}={'***' if _is_secret(name) else value}" if eq else name for name, eq, value in pairs)
+
+
 def _is_secret(name: str) -> bool:
     return any(word in name.lower() for word in _SECRET)
 
@@ -136,7 +141,8 @@ def _taken_apart(text: str) -> tuple[str, str, str | None]:
     """The scheme with its slashes, what stands before the options, and the options if there are any."""
     head, mark, query = text.partition("?")
     scheme, slashes, rest = head.partition("://")
-    if "@" in query and "@" not in rest and not _PLAIN.match(f"{rest}?{query}"):
+    plain = ":" not in rest.rpartition("@")[0] if "@" in rest else _PLAIN.match(f"{rest}?{query}")
+    if "@" in query and not plain:
         # A password with '?' in it makes no URL, but mustn't be shown when that is said.
         rest, mark = f"{rest}?{query}", ""
     return f"{scheme}{slashes}", rest, query if mark else None

@@ -220,6 +220,14 @@ def test_an_old_key_that_is_gone_keeps_nothing_else_from_opening() -> None:
 GONE = ["DisabledException", "KMSInvalidStateException", "NotFoundException"]
 
 
+def test_the_key_of_a_tenants_digests_outlives_the_tenants_own_key() -> None:
+    keys = keys_with(Scripted(refusal("DisabledException"), fails=("of-t",)), "of-{tenant_uuid}")
+    before = keys_with(Scripted(), "of-{tenant_uuid}").digest_key("t")
+    with pytest.raises(DecryptionError):
+        keys.generate("t")
+    assert keys.digest_key("t") == before
+
+
 @pytest.mark.parametrize("code", GONE)
 def test_a_tenants_own_key_that_is_gone_concerns_its_commands_alone(code: str) -> None:
     keys = keys_with(Scripted(refusal(code), fails=("alias/t",)), "alias/{tenant_uuid}")

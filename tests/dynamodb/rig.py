@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import boto3
 import orjson
-from botocore.exceptions import ClientError, ReadTimeoutError
+from botocore.exceptions import ReadTimeoutError
 
 from commandstore.aws.retry import Retry
 from commandstore.contract import Backend
@@ -19,70 +18,36 @@ from commandstore.dynamodb.backend import DynamoDBBackend
 from commandstore.dynamodb.table import Creation
 from commandstore.store import CommandStore
 from commandstore.testing.conformance import OverAsync
-from faulty_client import faulty_session
+from commandstore.testing.faults import Script
+from commandstore.testing.faults.client import client_error, faulty_session
 
 NO_PAUSE = Retry(base=0.0, longest=0.0)
 _BODY = "commandstore_body"
 _numbers = itertools.count(1)
 
 
-class Faults:
-    """What is to go wrong next, by the SDK's name of the method; each fault is used once."""
+class Faults(Script):
+    """What is to go wrong next, by the SDK's name of the method; answers are changed as JSON."""
 
     def __init__(self) -> None:
-        self.calls: Counter[str] = Counter()
+        super().__init__()
         self.bodies: list[tuple[str, Any]] = []
-        self._before: list[tuple[str, Callable[[], object]]] = []
-        self._after: list[tuple[str, Callable[[Any], Any]]] = []
-
-    def before(self, method: str, action: Callable[[], object]) -> None:
-        """Do this before the next such request; what it raises, the request raises."""
-        self._before.append((method, action))
 
     def fail(self, method: str, code: str, status: int = 400, times: int = 1) -> None:
         """The next such requests fail, without effect."""
-
-        def refuse() -> None:
-            raise client_error(code, status)
-
-        for _ in range(times):
-            self.before(method, refuse)
+        super().fail(method, client_error(code, status), times)
 
     def lose(self, method: str, times: int = 1) -> None:
         """The next such requests have their effect, and their answers are lost."""
-
-        def lost(_: Any) -> Any:
-            raise ReadTimeoutError(endpoint_url="http://127.0.0.1")
-
-        for _ in range(times):
-            self.answer(method, lost)
-
-    def answer(self, method: str, change: Callable[[Any], Any]) -> None:
-        """Change the JSON of the next such answer."""
-        self._after.append((method, change))
+        super().lose(method, ReadTimeoutError(endpoint_url="http://127.0.0.1"), times)
 
     def sent(self, method: str, request: dict[str, Any]) -> None:
-        self.calls[method] += 1
         body = request["Body"]
         self.bodies.append((method, orjson.loads(body if isinstance(body, bytes) else body.getvalue())))
-        for index, (name, action) in enumerate(self._before):
-            if name == method:
-                del self._before[index]
-                action()
-                return
+        super().sent(method, request)
 
-    def came(self, method: str, answer: dict[str, Any]) -> dict[str, Any]:
-        for index, (name, change) in enumerate(self._after):
-            if name == method:
-                del self._after[index]
-                return answer | {_BODY: orjson.dumps(change(orjson.loads(answer[_BODY])))}
-        return answer
-
-
-def client_error(code: str, status: int = 400, message: str = "as the engine says it") -> ClientError:
-    return ClientError(
-        {"Error": {"Code": code, "Message": message}, "ResponseMetadata": {"HTTPStatusCode": status}}, "Operation"
-    )
+    def changed(self, answer: dict[str, Any], change: Callable[[Any], Any]) -> dict[str, Any]:
+        return answer | {_BODY: orjson.dumps(change(orjson.loads(answer[_BODY])))}
 
 
 class Rig:

@@ -17,7 +17,7 @@ from commandstore.errors import (
     Throttled,
     Unsupported,
 )
-from dynamodb.rig import client_error
+from commandstore.testing.faults.client import client_error
 
 PLACE = Place("audit", "eu-central-1", "http://127.0.0.1:4566")
 URL = "http://127.0.0.1:4566"

@@ -13,7 +13,7 @@ from commandstore import codec
 from commandstore.command import INT64_MAX, INT64_MIN, Command
 from commandstore.dynamodb import layout
 from commandstore.dynamodb.layout import Shards
-from commandstore.dynamodb.requests import cut, insert_statement, statement, statements_body
+from commandstore.dynamodb.requests import cut, insert_statement, insert_statements, statement, statements_body
 from commandstore.errors import ConfigurationError, CorruptRecord
 
 INT64 = st.integers(INT64_MIN, INT64_MAX)
@@ -144,6 +144,15 @@ def test_a_statement_has_a_place_for_each_parameter() -> None:
     assert sent["Statement"].startswith("INSERT INTO \"table\" VALUE {'uuid': ?, 'part': ?, ")
     assert sent["Statement"].count("?") == len(item) == len(sent["Parameters"])
     assert sent["Parameters"] == list(item.values())
+
+
+@given(st.lists(records(), max_size=4), st.booleans())
+def test_the_statements_of_a_batch_say_what_each_item_says(given: list[codec.Record], one_is_long: bool) -> None:
+    if given and one_is_long:
+        given[0] = given[0]._replace(data=bytes(layout.INLINE_LIMIT))
+    shards = Shards(tenant=3, time=5)
+    items = [layout.head_item(record, "w", shards, inline=not layout.is_long(record)) for record in given]
+    assert list(insert_statements("table", given, "w", shards)) == [insert_statement("table", item) for item in items]
 
 
 @given(st.lists(st.binary(max_size=30), max_size=60), st.integers(1, 5), st.integers(1, 60))

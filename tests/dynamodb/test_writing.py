@@ -5,13 +5,17 @@ from __future__ import annotations
 import pytest
 
 from commandstore import codec
+from commandstore.aws.retry import Retry
 from commandstore.command import Command
 from commandstore.contract import Created, Exists, Rejected
 from commandstore.drive import run
+from commandstore.dynamodb import layout
 from commandstore.dynamodb.backend import DynamoDBBackend
 from commandstore.errors import AccessDenied, StoreNotFound, StoreUnavailable, Throttled, Unsupported
 from commandstore.store import CommandStore
-from dynamodb.rig import Rig, client_error
+from commandstore.testing.faults import VirtualTime
+from commandstore.testing.faults.client import client_error
+from dynamodb.rig import Rig
 
 INSERT = "batch_execute_statement"
 LONG = b"long payload " * 40_000  # 520,000 bytes
@@ -238,6 +242,23 @@ def test_keys_left_unprocessed_are_asked_for_again(rig: Rig) -> None:
         rig.do(backend.fetch(["c000"]))
 
 
+def test_keys_left_unprocessed_are_asked_for_after_a_pause(rig: Rig) -> None:
+    backend = rig.open()
+    rig.do(backend.insert(some(30), "w1"))
+    time = VirtualTime()
+    time.hold(backend.drive)
+
+    def half(answer: dict) -> dict:
+        [(table, items)] = answer["Responses"].items()
+        keys = [{"uuid": item["uuid"], "part": item["part"]} for item in items[10:]]
+        return {"Responses": {table: items[:10]}, "UnprocessedKeys": {table: {"Keys": keys, "ConsistentRead": True}}}
+
+    rig.faults.answer("batch_get_item", half)
+    backend._wire.retry = Retry()
+    assert len(rig.do(backend.fetch([f"c{number:03}" for number in range(30)]))) == 30
+    assert time.pauses == 1
+
+
 # Replace and remove
 
 
@@ -321,6 +342,21 @@ def test_a_swap_whose_answer_was_lost_is_done(rig: Rig) -> None:
     rig.faults.lose("delete_item")
     assert rig.do(backend.register_swap("r", None, expected="t2", token="t3")) is True
     assert rig.do(backend.register_get("r")) is None
+
+
+def test_a_swap_that_was_lost_behind_another_one_is_not_said_to_be_undone(rig: Rig) -> None:
+    backend = rig.open()
+    rig.do(backend.register_swap("r", b"1", expected=None, token="t1"))
+
+    def swapped_by_another(_: dict) -> dict:
+        key = {"uuid": {"S": "r"}, "part": {"S": layout.REGISTER}}
+        rig.raw.put_item(TableName=rig.table, Item={**key, "value": {"B": b"3"}, "token": {"S": "t3"}})
+        raise client_error("InternalServerError", 500)
+
+    rig.faults.answer("put_item", swapped_by_another)
+    with pytest.raises(StoreUnavailable, match="unknown"):
+        rig.do(backend.register_swap("r", b"2", expected="t1", token="t2"))
+    assert rig.do(backend.register_swap("r", b"2", expected="t1", token="t2")) is False
 
 
 def test_a_register_and_a_command_of_one_name_do_not_meet(rig: Rig) -> None:

@@ -5,93 +5,32 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
-from collections import Counter
-from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
 from commandstore.aws.retry import Retry
 from commandstore.drive import AsyncDrive, BlockingDrive, Drive, run
-from commandstore.firestore.client import Calls, connect
+from commandstore.firestore.client import connect
 from commandstore.firestore.faults import Place
 from commandstore.firestore.wire import Wire
+from commandstore.testing.faults import Script
+from commandstore.testing.faults.firestore import FaultyCalls
 
 NO_PAUSE = Retry(base=0.0, longest=0.0)
 _numbers = itertools.count(1)
 
 
-class Faults:
-    """What is to go wrong next, by the SDK's name of the method; each fault is used once."""
+class Faults(Script):
+    """What is to go wrong next, by the SDK's name of the method; a stream's answer is the list of its messages."""
 
-    def __init__(self) -> None:
-        self.calls: Counter[str] = Counter()
-        self.requests: list[tuple[str, Any]] = []
-        self._before: list[tuple[str, Callable[[], object]]] = []
-        self._after: list[tuple[str, Callable[[Any], Any]]] = []
-
-    def before(self, method: str, action: Callable[[], object]) -> None:
-        """Do this before the next such request; what it raises, the request raises."""
-        self._before.append((method, action))
-
-    def fail(self, method: str, error: Exception, times: int = 1) -> None:
-        """The next such requests fail, without effect."""
-
-        def refuse() -> None:
-            raise error
-
-        for _ in range(times):
-            self.before(method, refuse)
-
-    def lose(self, method: str, error: Exception, times: int = 1) -> None:
-        """The next such requests have their effect, and fail all the same."""
-
-        def lost(_: Any) -> Any:
-            raise error
-
-        for _ in range(times):
-            self.answer(method, lost)
-
-    def answer(self, method: str, change: Callable[[Any], Any]) -> None:
-        """Change the next such answer: a message, or the list of a stream's messages."""
-        self._after.append((method, change))
-
-    def sent(self, method: str, request: Any) -> None:
-        self.calls[method] += 1
+    def copied(self, request: Any) -> Any:
         copy = type(request)()
         copy.CopyFrom(request)
-        self.requests.append((method, copy))
-        for index, (name, action) in enumerate(self._before):
-            if name == method:
-                del self._before[index]
-                action()
-                return
-
-    def came(self, method: str, answer: Any) -> Any:
-        for index, (name, change) in enumerate(self._after):
-            if name == method:
-                del self._after[index]
-                return change(answer)
-        return answer
+        return copy
 
     def sizes(self) -> list[int]:
         """How many writes each batch had."""
         return [len(request.writes) for method, request in self.requests if method == "batch_write"]
-
-
-class FaultyCalls(Calls):
-    """Calls of a client, with faults."""
-
-    def __init__(self, calls: Calls, faults: Faults) -> None:
-        self._calls, self._faults = calls, faults
-
-    async def unary(self, method: str, request: Any, seconds: float) -> Any:
-        self._faults.sent(method, request)
-        return self._faults.came(method, await self._calls.unary(method, request, seconds))
-
-    async def stream(self, method: str, request: Any, seconds: float) -> list[Any]:
-        self._faults.sent(method, request)
-        answers: list[Any] = self._faults.came(method, await self._calls.stream(method, request, seconds))
-        return answers
 
 
 class Rig:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
 from google.api_core.exceptions import ServiceUnavailable
+from google.auth.credentials import AnonymousCredentials
+from google.cloud.firestore import Client
 
 from commandstore.codec import plain_record
 from commandstore.command import Command
@@ -297,3 +300,18 @@ def test_a_lone_surrogate_is_invalid_and_not_sent(opened: Opened) -> None:
     with pytest.raises(InvalidCommand):
         opened.store.create(Command("\ud800", 1))
     assert opened.faults.calls == {}
+
+
+def test_a_swap_that_was_lost_behind_another_one_is_not_said_to_be_undone(opened: Opened) -> None:
+    backend = opened.store.core.backend
+    assert opened.do(backend.register_swap("r", b"1", expected=None, token="t1"))
+    path = opened.layout.register("r").partition("/documents/")[2]
+
+    def swapped_by_another(_: Any) -> Any:
+        with closing(Client(project="stores", credentials=AnonymousCredentials())) as rival:
+            rival.document(path).set({"value": b"3", "token": "t3"})
+        raise lost()
+
+    opened.faults.answer("commit", swapped_by_another)
+    with pytest.raises(StoreUnavailable, match="unknown"):
+        opened.do(backend.register_swap("r", b"2", expected="t1", token="t2"))

@@ -216,6 +216,15 @@ def test_an_engine_that_never_says_done_and_ends_early_is_asked_until_two_answer
     assert rig.faults.calls["run_query"] == 5
 
 
+def test_of_an_engine_that_says_done_two_early_ends_at_one_place_are_not_believed(rig: Rig) -> None:
+    names = number(rig, 5)
+    assert every(rig) == names
+    for _ in range(3):
+        rig.faults.answer("run_query", partial(unsaid, kept=2))
+    assert every(rig) == names
+    assert rig.faults.calls["run_query"] == 5
+
+
 def test_an_empty_answer_is_believed_only_when_it_says_so(rig: Rig) -> None:
     assert every(rig) == []
     assert rig.faults.calls["run_query"] == 1

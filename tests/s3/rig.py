@@ -18,7 +18,7 @@ from commandstore.s3.backend import S3Backend
 from commandstore.store import CommandStore
 from commandstore.testing.conformance import OverAsync
 from commandstore.testing.engines import Engine
-from faulty_client import faulty_session
+from commandstore.testing.faults.client import faulty_session
 from s3.wired import NO_PAUSE, Faults
 
 PREFIX = "audit/log/"

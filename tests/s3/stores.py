@@ -20,8 +20,8 @@ from commandstore.s3.backend import S3Backend
 from commandstore.store import CommandStore
 from commandstore.testing.conformance import OverAsync
 from commandstore.testing.engines import Engine
-from faulty_client import faulty_session
-from s3.wired import NO_PAUSE, client_error
+from commandstore.testing.faults.client import client_error, faulty_session
+from s3.wired import NO_PAUSE
 
 BUCKET = "stores"
 WRITES = {"put_object", "delete_object"}

@@ -20,8 +20,8 @@ from commandstore.registry import backend_from_url
 from commandstore.store import CommandStore
 from commandstore.testing.conformance.data import a_command
 from commandstore.testing.engines import Engine
+from commandstore.testing.faults.client import client_error
 from s3.rig import PREFIX, Careless, Rig, rigs
-from s3.wired import client_error
 
 OWNER = "123456789012"
 

@@ -20,8 +20,8 @@ from commandstore.s3 import compaction, directory, finder
 from commandstore.store import CommandStore
 from commandstore.testing.conformance.data import a_command
 from commandstore.testing.engines import Engine
+from commandstore.testing.faults.client import client_error
 from s3.stores import Killed, Script, Stores, everything, holding, referred
-from s3.wired import client_error
 
 Model = dict[str, Command]
 

@@ -16,7 +16,7 @@ from commandstore.errors import (
     Unsupported,
 )
 from commandstore.s3.faults import Place, is_lost, translate
-from s3.wired import client_error
+from commandstore.testing.faults.client import client_error
 
 PLACE = Place("audit", "stage/", "eu-central-1", "http://127.0.0.1:4566")
 URL = "http://127.0.0.1:4566"

@@ -105,7 +105,7 @@ def test_a_row_with_a_wrong_field_is_corrupt_and_shows_none_of_it(name: str, val
 
 
 def an_index(rows: list[Stored], gone: frozenset[int] = frozenset()) -> Index:
-    return Index.of(Rows(rows, encode_rows(rows), gone))
+    return Index.of(Rows.of(rows, encode_rows(rows), gone))
 
 
 @given(st.lists(STORED, min_size=1, max_size=6), st.data())

@@ -9,7 +9,8 @@ import pytest
 
 from commandstore.errors import CorruptRecord, StoreUnavailable
 from commandstore.s3.register import KEPT, Register
-from s3.wired import Wired, client_error
+from commandstore.testing.faults.client import client_error
+from s3.wired import Wired
 
 KEY = "registers/r.json"
 
@@ -71,6 +72,19 @@ def test_a_swap_whose_answer_is_lost_was_done(bucket: Wired, register: Register,
     assert bucket.do(register.swap(b"1", None))
     seen = bucket.do(register.read())
     assert (seen.value, seen.sequence) == (b"1", 1)
+
+
+def test_a_swap_that_was_sent_twice_by_what_carries_it_was_done(bucket: Wired, register: Register) -> None:
+    def refused(_: object) -> object:
+        raise client_error("PreconditionFailed", 412)
+
+    seen = None
+    for value in (b"1", b"2"):
+        # As aiohttp does with a PUT, when a kept connection turns out to be closed: the second answer is 412.
+        bucket.faults.answer("put_object", refused)
+        assert bucket.do(register.swap(value, seen))
+        seen = bucket.do(register.read())
+    assert (seen.value, seen.sequence) == (b"2", 2)
 
 
 def test_a_lost_swap_counts_even_when_others_swapped_since(

@@ -15,6 +15,7 @@ from botocore.exceptions import ReadTimeoutError
 from commandstore.errors import StoreNotFound, StoreUnavailable
 from commandstore.s3.manifest import KEPT, Grave, Manifest, decode, encode
 from commandstore.s3.root import Root
+from commandstore.testing.faults.client import client_error
 from s3.wired import Wired
 
 
@@ -28,6 +29,10 @@ def opened(bucket: Wired) -> Root:
     if bucket.do(root.read()) is None:
         assert bucket.do(root.begin(Manifest("life")))
     return root
+
+
+def refused(_: object) -> object:
+    raise client_error("PreconditionFailed", 412)
 
 
 def names(bucket: Wired) -> set[str]:
@@ -64,6 +69,19 @@ def test_a_swap_that_lost_a_race_is_made_anew_on_what_is_there(bucket: Wired) ->
     bucket.do(root.change(plan))
     assert names(bucket) == {"rival", "mine"}
     assert set(bucket.do(other.fresh()).graves) == {"rival", "mine"}
+
+
+def test_a_swap_that_was_sent_twice_by_what_carries_it_is_done_once(bucket: Wired) -> None:
+    root, calls = opened(bucket), []
+
+    async def plan(manifest: Manifest) -> Manifest:
+        calls.append(manifest.sequence)
+        return await named(manifest, "mine")
+
+    # As aiohttp does with a PUT, when a kept connection turns out to be closed: the second answer is 412.
+    bucket.faults.answer("put_object", refused)
+    bucket.do(root.change(plan))
+    assert (calls, names(bucket)) == ([0], {"mine"})
 
 
 def test_a_swap_whose_answer_was_lost_is_found_again(bucket: Wired) -> None:

@@ -16,7 +16,8 @@ from commandstore.errors import (
     Throttled,
 )
 from commandstore.s3.wire import ConditionFailed, Gone, Got
-from s3.wired import NO_PAUSE, Wired, client_error
+from commandstore.testing.faults.client import client_error
+from s3.wired import NO_PAUSE, Wired
 
 LARGE = 3 * 1024 * 1024
 

@@ -38,10 +38,13 @@ class KmsKeys:
 
     Args:
         key_id: of a symmetric key. With a key for each tenant (a function, or ``{tenant_uuid}`` in it), a key that is
-            disabled, deleted or about to be makes this tenant's commands unreadable and concerns no other; with one
+            disabled, deleted or about to be makes this tenant's payloads unreadable and concerns no other; with one
             key for all, it stops everything.
         digest_key: the wrapped key of the digests, made once for a store by :meth:`new_digest_key`. It is no secret,
-            must stay the same, and its KMS key must stay usable as long as the store lives.
+            must stay the same, and its KMS key must stay usable as long as the store lives. All tenants' digest keys
+            come of it, and outlive the tenants' KMS keys: who may unwrap it can still confirm a guess of a payload by
+            the digest that is stored. Where that must end with a tenant's key, use
+            :class:`commandstore.vault.TenantKeys` with a :class:`KmsRoot`.
         old_key_ids: KMS keys that were used before, in the same form; what they wrapped stays readable. (KMS' own
             rotation needs nothing of this.)
         client: a KMS client of boto3; None makes one.
@@ -123,7 +126,10 @@ class KmsKeys:
         raise refused or DecryptionError("no KMS key is given")
 
     def digest_key(self, tenant_uuid: str) -> bytes:
-        """See :meth:`KeyProvider.digest_key`: derived from one key for all tenants, which is asked for once."""
+        """See :meth:`KeyProvider.digest_key`: derived from one key for all tenants, which is asked for once.
+
+        So it is there still when the tenant's own KMS key is gone.
+        """
         with self._lock:
             if self._digest_key is None:
                 found = _ask(

@@ -24,7 +24,7 @@ from commandstore.aws.options import MOST_CONCURRENCY, endpoint_of, number_of
 from commandstore.aws.retry import Retry
 from commandstore.codec import Record
 from commandstore.command import CommandQuery
-from commandstore.contract import Backend, Capability, Key, Outcome, Register, Slice
+from commandstore.contract import Backend, Capability, Key, Outcome, Register, Slice, is_position
 from commandstore.drive import Drive
 from commandstore.dynamodb import layout, upkeep
 from commandstore.dynamodb.bulk import Bulk
@@ -37,12 +37,10 @@ from commandstore.dynamodb.requests import ABSENT, unchanged
 from commandstore.dynamodb.single import Single
 from commandstore.dynamodb.table import Creation, open_table
 from commandstore.dynamodb.wire import ConditionFailed, Wire
-from commandstore.errors import ConfigurationError, CorruptRecord
+from commandstore.errors import ConfigurationError, CorruptRecord, StoreUnavailable
 from commandstore.url import StoreUrl
 
 __all__ = ["DynamoDBBackend", "from_url"]
-
-_MOST_SHARDS = 256
 
 
 class DynamoDBBackend(Backend):
@@ -150,6 +148,10 @@ class DynamoDBBackend(Backend):
     async def page(self, query: CommandQuery, after: Key | None, limit: int, *, payload: bool = True) -> Slice:
         return await self._lister.page(query, after, limit, payload=payload)
 
+    def is_key(self, key: Key) -> bool:
+        # The text alone is the key of an entry whose position was altered.
+        return is_position(key) or (len(key) == 1 and isinstance(key[0], str))
+
     async def count(self, query: CommandQuery) -> int:
         return await self._lister.count(query)
 
@@ -169,7 +171,7 @@ class DynamoDBBackend(Backend):
 
     async def register_get(self, name: str) -> Register | None:
         item = await self._wire.get(_register_key(name))
-        return None if item is None else Register(layout.from_base64(item["value"]["B"]), item["token"]["S"])
+        return None if item is None else layout.register_of(item)
 
     async def register_swap(self, name: str, value: bytes | None, *, expected: str | None, token: str) -> bool:
         key = _register_key(name)
@@ -185,7 +187,14 @@ class DynamoDBBackend(Backend):
         except ConditionFailed as failed:
             found = failed.item or await self._wire.get(key)
             # A lost answer: what is asked for is in place already.
-            return value is None if found is None else found["token"]["S"] == token
+            if value is None if found is None else layout.register_of(found).token == token:
+                return True
+            if failed.lost:
+                raise StoreUnavailable(
+                    f"register {name!a} was swapped by others while one answer was lost; whether that swap was done is "
+                    "unknown"
+                ) from failed
+            return False
         return True
 
 
@@ -228,8 +237,8 @@ def from_url(url: StoreUrl) -> DynamoDBBackend:
         bulk=options.get("bulk", "auto"),
         concurrency=number_of(options, "concurrency", MOST_CONCURRENCY, "dynamodb") or 8,
         creation=Creation(
-            tenant_shards=number_of(options, "tenant_shards", _MOST_SHARDS, "dynamodb"),
-            time_shards=number_of(options, "time_shards", _MOST_SHARDS, "dynamodb"),
+            tenant_shards=number_of(options, "tenant_shards", layout.MOST_SHARDS, "dynamodb"),
+            time_shards=number_of(options, "time_shards", layout.MOST_SHARDS, "dynamodb"),
             pitr=_flag(options, "pitr"),
             deletion_protection=_flag(options, "deletion_protection"),
         ),

@@ -16,7 +16,7 @@ from commandstore.dynamodb import layout
 from commandstore.dynamodb.faults import is_duplicate, is_refused, statement_error
 from commandstore.dynamodb.layout import Head, Shards
 from commandstore.dynamodb.parts import Parts
-from commandstore.dynamodb.requests import cut, insert_statement, put_request, statements_body
+from commandstore.dynamodb.requests import cut, insert_statements, put_request, statements_body
 from commandstore.dynamodb.single import Single, standing
 from commandstore.dynamodb.wire import Wire
 from commandstore.errors import CommandStoreError, ConfigurationError, InvalidCommand, StoreUnavailable
@@ -103,8 +103,8 @@ class Bulk:
     # By INSERT
 
     async def _insert_all(self, batch: _Batch) -> None:
-        table = self._wire.table
-        statements = [insert_statement(table, self._item(batch, index)) for index in batch.new]
+        new = [batch.records[index] for index in batch.new]
+        statements = list(insert_statements(self._wire.table, new, batch.write_id, self._shards))
         jobs = [
             partial(self._send, batch, [(batch.new[place], statements[place]) for place in places])
             for places in cut(statements, layout.BATCH_WRITE, layout.STATEMENTS_BYTES)
@@ -200,8 +200,9 @@ class _Batch:
         # Indexes: of what isn't there as far as is known, and of what turned out to be there.
         self.new: list[int] = list(range(len(records)))
         self.duplicates: list[int] = []
+        self._long = frozenset(index for index, record in enumerate(records) if layout.is_long(record))
 
     @property
     def long(self) -> list[int]:
         """Those of the new whose payload lies in parts."""
-        return [index for index in self.new if layout.is_long(self.records[index])]
+        return [index for index in self.new if index in self._long] if self._long else []

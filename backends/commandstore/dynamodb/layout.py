@@ -30,7 +30,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 from zlib import crc32
 
-from commandstore.codec import FORMAT_VERSION, Record
+from commandstore.codec import FORMAT_VERSION, MAX_PAYLOAD_BYTES, Record
+from commandstore.command import INT64_MAX, INT64_MIN
+from commandstore.contract import Register
 from commandstore.errors import ConfigurationError, CorruptRecord
 
 __all__ = [
@@ -50,6 +52,7 @@ __all__ = [
     "position",
     "position_key",
     "record_of",
+    "register_of",
 ]
 
 Value = dict[str, str]
@@ -68,6 +71,8 @@ INLINE_LIMIT = 380 * 1024
 """A head that would weigh more has its payload in parts. Below the engine's limit, as numbers are weighed roughly."""
 PART_BYTES = 380 * 1024
 """How much of a payload one part holds; its names and key come on top."""
+MOST_PARTS = -(-2 * MAX_PAYLOAD_BYTES // PART_BYTES)
+"""Payload and context of the largest command. A head that names more was altered: nobody asks for a billion keys."""
 BATCH_GET = 100
 """Keys of one BatchGetItem."""
 BATCH_WRITE = 25
@@ -81,7 +86,7 @@ PUTS_BYTES = 8 * 1024 * 1024
 GET_BYTES = 12 * 1024 * 1024
 """How much is asked for in one BatchGetItem where sizes are known: the engine answers with at most 16 MB."""
 
-_BIAS = 1 << 63
+BIAS = 1 << 63
 _DIGITS = 16
 LOWEST, HIGHEST = "0" * _DIGITS, "g"
 """Bounds around every position: hex digits end at ``f``."""
@@ -111,6 +116,10 @@ def check_table_name(name: str) -> str:
     return name
 
 
+MOST_SHARDS = 256
+"""Each list asks all of them."""
+
+
 class Shards(NamedTuple):
     """Into how many shards each index is spread: kept in the table, never changed once there are commands."""
 
@@ -131,14 +140,14 @@ class Shards(NamedTuple):
 
 def position(created_at: int, command_uuid: str) -> str:
     """A string that sorts, by its bytes in UTF-8, as the total order does. At most 528 bytes; sort keys hold 1,024."""
-    return f"{created_at + _BIAS:016x}{command_uuid}"
+    return f"{created_at + BIAS:016x}{command_uuid}"
 
 
 def position_key(text: str) -> tuple[int, str] | tuple[str]:
     """Of a position, the key of its row: ``(created_at, uuid)``; the text alone if it isn't one of ours."""
     digits = text[:_DIGITS]
     if len(text) > _DIGITS and all(c in "0123456789abcdef" for c in digits):
-        return int(digits, 16) - _BIAS, text[_DIGITS:]
+        return int(digits, 16) - BIAS, text[_DIGITS:]
     return (text,)
 
 
@@ -217,7 +226,7 @@ def head_item(record: Record, write_id: str, shards: Shards, *, inline: bool = T
         "digest": {"B": binascii.b2a_base64(digest, newline=False).decode("ascii")},
         "write_id": {"S": write_id},
         "format": {"N": str(form)},
-        "position": {"S": f"{created_at + _BIAS:016x}{uuid}"},
+        "position": {"S": f"{created_at + BIAS:016x}{uuid}"},
         "time_shard": {"S": str(shard % shards.time)},
     }
     if inline:
@@ -296,6 +305,8 @@ def head_of(item: Raw) -> Head:
         parts = int(item["parts"]["N"])
     except (KeyError, TypeError, ValueError):
         parts = 0
+    if not 0 <= parts <= MOST_PARTS:
+        parts = 0
     write_id = item.get("write_id", {}).get("S", "")
     return Head(write_id if isinstance(write_id, str) else "", digest, parts)
 
@@ -324,10 +335,13 @@ def record_of(item: Raw, blob: bytes | None = None, *, payload: bool = True) -> 
                 raise ValueError("its parts have another length than it says")  # noqa: TRY301 - named below
             length = int(item["data_length"]["N"])
             data, req_ctx = blob[:length], blob[length:].decode()
+        created_at, instance_id = int(item["created_at"]["N"]), int(item["instance_id"]["N"])
+        if not INT64_MIN <= created_at <= INT64_MAX or not INT64_MIN <= instance_id <= INT64_MAX:
+            raise ValueError("a number of more than 64 bits")  # noqa: TRY301 - named below
         return Record(
             item["uuid"]["S"],
-            int(item["created_at"]["N"]),
-            int(item["instance_id"]["N"]),
+            created_at,
+            instance_id,
             item["tenant_uuid"]["S"],
             item["workspace_uuid"]["S"],
             item["domain"]["S"],
@@ -345,6 +359,19 @@ def record_of(item: Raw, blob: bytes | None = None, *, payload: bool = True) -> 
         raise corrupt(item["uuid"]["S"], "its context is not UTF-8") from error
     except (TypeError, ValueError) as error:
         raise corrupt(item["uuid"]["S"], str(error)) from error
+
+
+def register_of(item: Raw) -> Register:
+    """The register of an item.
+
+    Raises:
+        CorruptRecord: it is none, or was altered.
+    """
+    try:
+        return Register(from_base64(item["value"]["B"]), item["token"]["S"])
+    except (KeyError, TypeError, ValueError) as error:
+        place = f"item ({item['uuid']['S']!a}, {REGISTER!r})"
+        raise CorruptRecord(f"{place} is no register, or was altered", location=place) from error
 
 
 def corrupt(command_uuid: str, reason: str) -> CorruptRecord:

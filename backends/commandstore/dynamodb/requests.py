@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import binascii
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
+from zlib import crc32
 
 import orjson
 
-from commandstore.dynamodb.layout import STATEMENT_LIMIT, Item
+from commandstore.codec import Record
+from commandstore.dynamodb import layout
+from commandstore.dynamodb.layout import STATEMENT_LIMIT, Item, Shards
 
 __all__ = [
     "ABSENT",
     "cut",
     "delete_request",
     "insert_statement",
+    "insert_statements",
     "put_request",
     "statement",
     "statements_body",
@@ -57,6 +62,56 @@ def _opening(table: str, names: tuple[str, ...]) -> bytes:
 def insert_statement(table: str, item: Item) -> bytes:
     """One statement with its parameters, ready for the body: its text is the same for nearly all, and made once."""
     return _opening(table, tuple(item)) + orjson.dumps(list(item.values())) + b"}"
+
+
+def insert_statements(table: str, records: Iterable[Record], write_id: str, shards: Shards) -> Iterator[bytes]:
+    """The statement of each record's head, as :func:`insert_statement` makes it of the item.
+
+    An item is a dictionary for each of its values. Of thousands of records at once those would cost more than all
+    else, so the JSON of the usual ones, whose payload lies in the head, is put together here.
+    """
+    dumps, encode64 = orjson.dumps, binascii.b2a_base64
+    # Few combinations of these stand in a batch.
+    openings: dict[tuple[bool, bool], bytes] = {}
+    middles: dict[tuple[str, ...], tuple[bytes, bytes]] = {}
+    writes, ends = dumps({"S": write_id}), [b'{"S":"%d"}' % shard for shard in range(shards.time)]
+    for record in records:
+        if layout.is_long(record):
+            yield insert_statement(table, layout.head_item(record, write_id, shards, inline=False))
+            continue
+        uuid, created, instance, tenant, workspace, domain, kind, session, data, context, digest, cipher, form = record
+        opening = openings.get((bool(tenant), bool(cipher)))
+        if opening is None:
+            names = tuple(layout.head_item(record, write_id, shards))
+            opening = openings[bool(tenant), bool(cipher)] = _opening(table, names)
+        about = (tenant, workspace, domain, kind, session)
+        found = middles.get(about)
+        if found is None:
+            found = middles[about] = dumps([{"S": value} for value in about])[1:-1], dumps(tenant)[1:-1]
+        middle, owner = found
+        name, shard = dumps(uuid)[1:-1], crc32(uuid.encode())
+        yield (
+            b'%b[{"S":"%b"},{"S":"head"},{"N":"%d"},{"N":"%d"},%b,{"B":"%b"},%b,{"N":"%d"},{"S":"%016x%b"},%b,'
+            b'{"B":"%b"},{"S":%b},{"N":"%d"}%b%b]}'
+            % (
+                opening,
+                name,
+                created,
+                instance,
+                middle,
+                encode64(digest, newline=False),
+                writes,
+                form,
+                created + layout.BIAS,
+                name,
+                ends[shard % shards.time],
+                encode64(data, newline=False),
+                dumps(context),
+                len(data) + (len(context) if context.isascii() else len(context.encode())),
+                b',{"S":"%b#%d"}' % (owner, shard % shards.tenant) if tenant else b"",
+                b',{"S":%b}' % dumps(cipher) if cipher else b"",
+            )
+        )
 
 
 def statements_body(statements: Iterable[bytes]) -> bytes:

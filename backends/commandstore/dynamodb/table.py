@@ -206,6 +206,8 @@ async def _settings(wire: Wire) -> Shards | None:
     try:
         form = int(item["format"]["N"])
         shards = Shards(int(item["tenant_shards"]["N"]), int(item["time_shards"]["N"]))
+        if not all(1 <= count <= layout.MOST_SHARDS for count in shards):
+            raise ValueError("a count of shards that can't be")  # noqa: TRY301 - told below
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigurationError(f"the settings in table {wire.table} can't be read ({error!r})") from error
     if form > FORMAT_VERSION:

@@ -152,11 +152,11 @@ class Wire:
                 waiting = answer.get("UnprocessedKeys", {}).get(self.table)
                 if not waiting:
                     return found
-                # Keys are left when the answer reached its 16 MB (then others came), or under load (then none may).
+                # Keys are left when the answer reached its 16 MB, or under load: nobody can tell which, and a short
+                # pause is nothing beside 16 MB.
                 if got:
                     tries.progress()
-                else:
-                    await tries.again(self._unprocessed("keys"))
+                await tries.again(self._unprocessed("keys"))
 
         found = await self._drive.gather([partial(read, keys) for keys in batches], self._concurrency)
         return [item for items in found for item in items]

@@ -26,6 +26,8 @@ __all__ = [
 ]
 
 PREFIX = "COMMANDSTORE_"
+MOST_HOURS = 250 * 366 * 24
+"""What nanoseconds of 64 bits have room for, before now."""
 
 _SOURCES = ("source", "source_secret", "source_parameter")
 
@@ -71,8 +73,8 @@ class SyncSettings(BaseSettings):
     concurrency: int | None = Field(default=None, ge=1)
     skip_on_error: bool = False
     lag: int | None = Field(default=None, ge=0)
-    lease_seconds: float = Field(default=300.0, gt=0, allow_inf_nan=False)
-    verify_hours: float = Field(default=24.0, gt=0, allow_inf_nan=False)
+    lease_seconds: float = Field(default=300.0, gt=0, le=366 * 24 * 3600)
+    verify_hours: float = Field(default=24.0, gt=0, le=MOST_HOURS)
     metrics_namespace: str = "commandstore"
 
     @model_validator(mode="after")
@@ -125,7 +127,7 @@ class VerifyEvent(_Event):
     tenant_uuid: str | None = None
     after: int | None = Field(default=None, ge=INT64_MIN, le=INT64_MAX)
     before: int | None = Field(default=None, ge=INT64_MIN, le=INT64_MAX)
-    hours: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    hours: float | None = Field(default=None, gt=0, le=MOST_HOURS)
 
     @model_validator(mode="after")
     def _one_start(self) -> Self:

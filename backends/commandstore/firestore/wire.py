@@ -83,6 +83,7 @@ class Wire:
         self._concurrency = concurrency
         self._batch_bytes = BATCH_BYTES if place.emulator is None else EMULATOR_BATCH_BYTES
         self._pace = _Pace()
+        self._says_done = False
 
     def tries(self) -> Tries:
         """For a call that repeats itself."""
@@ -155,9 +156,12 @@ class Wire:
         while True:
             answers = await self._stream("run_query", request, query=query, once=transaction is not None)
             found = [one.document for one in answers if one.HasField("document")]
-            # The engine may say that this was all. It need not; then it is asked once more.
+            # The engine may say that this was all. One that never does is asked once more; of one that does, an answer
+            # that doesn't say so is none, however often it comes.
             names = [document.name for document in found]
-            if any(one.done for one in answers) or len(found) == limit or (answers and names == before):
+            done = any(one.done for one in answers)
+            self._says_done = self._says_done or done
+            if done or len(found) == limit or (answers and names == before and not self._says_done):
                 return [read(document) for document in found]
             early = self._ended_early("run_query")
             if transaction and before is not None:

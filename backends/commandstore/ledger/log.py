@@ -35,6 +35,11 @@ MAX_LEAVES = 10_000
 
 _POSITION = itemgetter(Leaf._fields.index("created_at"), Leaf._fields.index("command_uuid"))
 _WHOLE = 20
+_IN_FLIGHT = 60 * 10**9
+"""For so long, in nanoseconds, a deletion that was recorded may still be about to be done."""
+_MOST_BACK = 64
+"""How many entries are looked at for such deletions: a writer that records each command makes many a minute."""
+_CHANGES: frozenset[str] = frozenset({"update", "delete", "repair"})
 # How many commands more there are after each.
 _EFFECT = {int(Op.CREATE): 1, int(Op.UPDATE): 0, int(Op.DELETE): -1}
 
@@ -63,6 +68,8 @@ class Ledger(LedgerReader):
         self._lock = drive.lock()
         self._tip: Entry | None = None
         self._begun = self._vouched = False
+        # The entries of late that may speak of deletions, by number, and when they were made.
+        self._changes: dict[int, int] = {}
         self._lookup = Lookup(self)
 
     @property
@@ -80,7 +87,11 @@ class Ledger(LedgerReader):
             if self._begun:
                 await self._follow()
             else:
-                self._tip, self._begun = await self.head(), True
+                self._tip = await self.head()
+                await self._look_back()
+                self._begun = True
+            oldest = self._now() - _IN_FLIGHT
+            self._changes = {number: time for number, time in self._changes.items() if time >= oldest}
 
     async def live(self, positions: Iterable[Position]) -> dict[str, bytes]:
         """Of these commands, those that the ledger knows and has not seen deleted: uuid to digest, as last recorded."""
@@ -140,23 +151,48 @@ class Ledger(LedgerReader):
             raise ConfigurationError("a ledger is appended to with a signer; open the store with one")
         made: list[Entry] = []
         await self.begin()
+        since = self.newest if since is None else since
         async with self._lock:
-            waiting = sorted(await self._new(leaves, self.newest if since is None else since, own), key=_POSITION)
+            waiting = sorted(await self._new(leaves, since, own), key=_POSITION)
             if waiting:
                 await self._vouch()
+            contested = await self._contested(waiting)
             while waiting:
-                appended = await self._append(kind, waiting[:MAX_LEAVES])
+                appended = await self._append(kind, _with(contested, waiting[:MAX_LEAVES]))
                 if appended is None:  # another writer was quicker
                     known = self.newest
                     await self._follow()
                     waiting = sorted(await self._new(waiting, known, {}), key=_POSITION)
+                    contested = await self._contested(waiting)
                     continue
                 made.append(appended)
                 waiting = waiting[MAX_LEAVES:]
             if made:
                 with suppress(CommandStoreError):  # only a hint, and what it is for is done
                     await self._point_to(made[-1].sequence)
+        for leaf in contested.values():
+            await self.look_after(kind, leaf, since, done=False)
         return made
+
+    async def _contested(self, leaves: Sequence[Leaf]) -> dict[str, Leaf]:
+        """Those created that an entry of late says were deleted, as they are to be recorded.
+
+        A deletion is recorded before it is done, so it may be done only now, and to what was created since. Where the
+        last word is another one than the deletion, what was created is recorded as an update, in place.
+        """
+        created = {leaf.command_uuid: leaf for leaf in leaves if leaf.op == Op.CREATE} if self._changes else {}
+        deleted: dict[str, int] = {}
+        for number in self._changes if created else ():
+            for uuid, leaf in (await self._lookup.leaves(number)).items():
+                if leaf.op == Op.DELETE and uuid in created:
+                    deleted[uuid] = min(number, deleted.get(uuid, number))
+        if not deleted:
+            return {}
+        last = {leaf.command_uuid: leaf.op for _, leaf in await self.words(deleted, min(deleted.values()) - 1)}
+        return {
+            uuid: created[uuid] if last.get(uuid) == Op.DELETE else created[uuid]._replace(op=Op.UPDATE)
+            for uuid in deleted
+        }
 
     async def _new(self, leaves: Sequence[Leaf], since: int, own: Mapping[int, Collection[str]]) -> list[Leaf]:
         """What is to be recorded of these, after what entries since then say of them."""
@@ -215,7 +251,7 @@ class Ledger(LedgerReader):
         await self._drive.gather(jobs, AT_ONCE)
         if not await self._put(entry_name(signed.sequence), orjson.dumps(signed.to_json())):
             return None
-        self._tip = signed
+        self._met(signed)
         return signed
 
     async def _point_to(self, sequence: int) -> None:
@@ -235,7 +271,91 @@ class Ledger(LedgerReader):
 
     # Where it ends
 
+    # Updates and deletions
+
+    async def announce(self, kind: Kind, stored: Record | CommandStoreError, leaf: Leaf) -> int:
+        """Record what is about to be done to a command.
+
+        Args:
+            kind: of the entry.
+            stored: the command as it is stored now. Where no entry knows it, as of a batch that is not recorded yet, it
+                is recorded first: or its creation would come behind this.
+            leaf: what is about to be done.
+
+        Returns:
+            The number of the entry.
+        """
+        since = self.newest
+        if isinstance(stored, Record) and stored.command_uuid not in await self.live([stored.position]):
+            await self.append(kind, [leaf_of(Op.CREATE, stored)], since=since)
+        [entry] = await self.append(kind, [leaf])
+        return entry.sequence
+
+    async def look_after(self, kind: Kind, announced: Leaf, since: int, *, done: bool) -> None:
+        """See that the last word of a command is what the store holds, after it was changed.
+
+        Several may change one command at once, and the order of their entries need not be that of what they did. So
+        each looks afterwards whether another entry speaks of its command; then what the store holds is recorded.
+        Whoever comes last sees all others.
+
+        Args:
+            kind: of what is recorded here.
+            announced: what was to be done.
+            since: the number of the entry that says so, or of one before it.
+            done: whether it was, and nobody else can have undone it unseen: then the store is only asked where another
+                entry speaks of the command.
+        """
+        uuid = announced.command_uuid
+        said, own = announced, {since}
+        while True:
+            await self.begin()
+            newest = self.newest
+            words = await self.words({uuid}, since)
+            if done and all(number in own for number, _ in words):
+                return
+            if words:
+                said = words[-1][1]
+            stored = (await self.backend.fetch([uuid])).get(uuid)
+            if isinstance(stored, CommandStoreError):
+                return  # what can't be read can't be recorded; an audit names it
+            if stored is None:
+                said_so, now = said.op == Op.DELETE, announced._replace(op=Op.DELETE)
+            else:
+                now = leaf_of(Op.UPDATE, stored)
+                said_so = said.op != Op.DELETE and said.digest == now.digest
+            if said_so:
+                return
+            [entry] = await self.append(kind, [now])
+            # Once more: what was about to be done may have been done between the look and the entry.
+            said, since, done = now, newest, False
+            own.add(entry.sequence)
+
+    # Where it ends
+
     async def _follow(self) -> None:
         """Read what came after the newest entry that is known."""
         while (after := await self._entry(self.newest + 1)) is not None:
-            self._tip = after
+            self._met(after)
+
+    def _met(self, entry: Entry) -> None:
+        self._tip = entry
+        if entry.kind in _CHANGES:
+            self._changes[entry.sequence] = entry.time
+
+    async def _look_back(self) -> None:
+        """Find the changes of late."""
+        oldest, low = self._now() - _IN_FLIGHT, self.newest + 1
+        last = max(1, low - _MOST_BACK)
+        while low > last and self._tip is not None and self._tip.time >= oldest:
+            numbers = range(max(last, low - AT_ONCE), low)
+            entries = await self.readable_entries(numbers)
+            self._changes |= {entry.sequence: entry.time for entry in entries if entry.kind in _CHANGES}
+            low = numbers[0]
+            if entries and entries[0].time < oldest:
+                return
+
+
+def _with(contested: Mapping[str, Leaf], leaves: Sequence[Leaf]) -> Sequence[Leaf]:
+    if not contested:
+        return leaves
+    return [contested.get(leaf.command_uuid, leaf) if leaf.op == Op.CREATE else leaf for leaf in leaves]

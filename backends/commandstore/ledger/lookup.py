@@ -49,7 +49,7 @@ class Lookup:
             at += 1
             inside = wanted[bisect_left(wanted, first) : bisect_right(wanted, last)]
             if any(p.command_uuid not in told for p in inside):
-                leaves = await self._leaves(number)
+                leaves = await self.leaves(number)
                 told = {p.command_uuid: leaves[p.command_uuid] for p in inside if p.command_uuid in leaves} | told
         return told
 
@@ -74,7 +74,8 @@ class Lookup:
         found = await self._reader.readable_entries(numbers)
         return [(entry.first, entry.last, entry.sequence) for entry in found]
 
-    async def _leaves(self, number: int) -> Mapping[str, Leaf]:
+    async def leaves(self, number: int) -> Mapping[str, Leaf]:
+        """The last leaf of each command that an entry speaks of, by uuid."""
         kept = self._bodies.get(number)
         if kept is None:
             kept = {leaf.command_uuid: leaf for leaf in await self._reader.readable_leaves(number)}

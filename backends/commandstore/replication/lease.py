@@ -113,8 +113,8 @@ class Lease:
                 raise TypeError("a field of another type")  # noqa: TRY301 - told below
         except (ValueError, TypeError, KeyError) as error:
             raise ConfigurationError(
-                f"the register {self._name} in the destination is not a lease, or was altered; delete it there, and the "
-                "next run makes a new one"
+                f"the register {self._name} in the destination is not a lease, or was altered; delete it there, and "
+                "the next run makes a new one"
             ) from error
         if version != VERSION:
             raise ConfigurationError(

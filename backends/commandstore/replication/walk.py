@@ -78,6 +78,9 @@ class Settings:
         start = self.start_after_time
         if start is not None and (not is_int(start) or not INT64_MIN <= start <= INT64_MAX):
             raise ConfigurationError("start_after_time must be an int64, in the unit of created_at")
+        source = self.source_name
+        if source is not None and (not isinstance(source, str) or source != source.encode("utf-8", "replace").decode()):
+            raise ConfigurationError("source_name must be text that UTF-8 can hold")
 
 
 @dataclass(slots=True)
@@ -211,7 +214,8 @@ class Walk(ABC):
             first = False
             after = found.next_key
             ended = after is None
-            return Batch([row for row in found.rows if not self._is_retried(row)] if self._retried else found.rows, after)
+            rows = [row for row in found.rows if not self._is_retried(row)] if self._retried else found.rows
+            return Batch(rows, after)
 
         async def timed(batch: Batch) -> None:
             began = self._monotonic()

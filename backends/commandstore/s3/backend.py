@@ -22,7 +22,7 @@ from commandstore.aws.options import MOST_CONCURRENCY, endpoint_of, number_of
 from commandstore.aws.retry import Retry
 from commandstore.codec import Record
 from commandstore.command import CommandQuery
-from commandstore.contract import Backend, Capability, Key, Outcome, Register, Slice
+from commandstore.contract import Backend, Capability, Key, Outcome, Register, Slice, is_position
 from commandstore.drive import Drive
 from commandstore.errors import CommandStoreError, ConfigurationError, CorruptRecord, Unsupported
 from commandstore.s3 import register
@@ -163,6 +163,9 @@ class S3Backend(Backend):
     async def page(self, query: CommandQuery, after: Key | None, limit: int, *, payload: bool = True) -> Slice:
         return await self._reader.page(query, after, limit, payload=payload)
 
+    def is_key(self, key: Key) -> bool:
+        return is_position(key)
+
     async def count(self, query: CommandQuery) -> int:
         return await self._reader.count(query)
 
@@ -280,7 +283,7 @@ def from_url(url: StoreUrl) -> S3Backend:
     options = url.only(
         {"region", "endpoint_url", "profile", "concurrency", "sse", "kms_key_id", "expected_bucket_owner"}
     )
-    if "@" in url.host:  # not shown: it may be a key
+    if {"@", ":"} & set(url.host):  # not shown: it may be a key, or a piece of one with a slash in it
         raise ConfigurationError("s3: write the bucket's name alone after //; credentials come from AWS's settings")
     return S3Backend(
         url.host,

@@ -21,7 +21,6 @@ from commandstore.s3.layout import (
     Lines,
     Stored,
     encode_rows,
-    position_of,
 )
 from commandstore.s3.manifest import Manifest, Segment
 from commandstore.s3.objects import Draft, Objects, steadily
@@ -137,8 +136,8 @@ class Compactor:
             moved = len(new)
             wanted = {stored.record.command_uuid for stored in new}
             if draft is None or not wanted <= drafted:
-                new.sort(key=position_of)
-                draft, drafted = Draft(self._objects, Rows(new, encode_rows(new))), wanted
+                new.sort(key=lambda stored: stored.record.position)
+                draft, drafted = Draft(self._objects, Rows.of(new, encode_rows(new))), wanted
             dead = [row for row, uuid in enumerate(draft.index.uuids) if uuid not in wanted]
             return await self._finder.enter(manifest, draft, dead=dead)
 
@@ -200,7 +199,7 @@ class Compactor:
             after = await self._finder.unfold(now, numbers)
             dead = merged.dead(now)
             after = replace(after, graves={u: g for u, g in after.graves.items() if manifest.graves.get(u) != g})
-            if not merged.made.rows:
+            if not merged.made.records:
                 return after.without(numbers)
             draft = draft or Draft(self._objects, merged.made)
             return await self._finder.enter(after, draft, without=numbers, dead=dead)
@@ -266,7 +265,7 @@ class _Merged:
             found.append(((grave.created_at, uuid), Stored(blank, "", grave.put_id), b"", 0, True, None))
         found.sort(key=lambda item: item[0])
         self._origins = [item[5] for item in found]
-        self.made = Rows(
+        self.made = Rows.of(
             [item[1] for item in found],
             Lines([item[2] for item in found], [item[3] for item in found]),
             frozenset(row for row, item in enumerate(found) if item[4]),
@@ -277,7 +276,7 @@ class _Merged:
         rows: list[int] = []
         for row, origin in enumerate(self._origins):
             if origin is None:
-                uuid = self.made.rows[row].record.command_uuid
+                uuid = self.made.records[row].command_uuid
                 if now.graves.get(uuid) != self._read.graves[uuid]:
                     rows.append(row)
             elif now.is_dead(*origin):

@@ -74,9 +74,9 @@ async def _first(wire: Wire, key: str) -> str:
     """Write what isn't there; its ETag."""
     try:
         return await wire.put(key, b"1", only_new=True)
-    except ConditionFailed as failed:
-        # An answer was lost, as nobody else has this name.
-        got = await wire.get(key) if failed.lost else None
+    except ConditionFailed:
+        # By this very request, which was sent twice, as nobody else has this name.
+        got = await wire.get(key)
         if got is None:
             raise _careless(wire, "If-None-Match") from None
         return got.etag

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -78,15 +79,14 @@ class Finder:
         known = {uuid: Known(graves[uuid].put_id, graves[uuid].created_at) for uuid in uuids if uuid in graves}
         taken = hashes_of(uuids) if taken is None else taken
         number = int.from_bytes
-        hashes: defaultdict[int, list[str]] = defaultdict(list)  # two uuids may have one, by somebody's intent
-        for uuid in uuids:
-            if uuid not in known:
-                hashes[number(taken[uuid], "big")].append(uuid)
+        hashes = {uuid: number(taken[uuid], "big") for uuid in uuids if uuid not in known}
+        found = await self._candidates(manifest, frozenset(hashes.values()))
         places: defaultdict[int, list[tuple[int, str]]] = defaultdict(list)
-        for key, candidates in (await self._candidates(manifest, hashes)).items():
-            for candidate in candidates:
+        # By uuid, as two may have one hash, by somebody's intent.
+        for uuid, key in hashes.items() if found else ():
+            for candidate in found.get(key, ()):
                 if not manifest.is_dead(*candidate):
-                    places[candidate.segment] += [(candidate.row, uuid) for uuid in hashes[key]]
+                    places[candidate.segment].append((candidate.row, uuid))
         # Directories may name segments that were merged into others since.
         segments = await self._objects.segments(manifest, set(places)) if places else []
         for some in self._objects.few(segments):
@@ -96,7 +96,7 @@ class Finder:
                         known[uuid] = Known.of(segment, index, row)
         return known
 
-    async def _candidates(self, manifest: Manifest, hashes: Collection[int]) -> dict[int, list[Candidate]]:
+    async def _candidates(self, manifest: Manifest, hashes: frozenset[int]) -> dict[int, list[Candidate]]:
         found: defaultdict[int, list[Candidate]] = defaultdict(list)
         if not hashes:
             return found
@@ -122,8 +122,9 @@ class Finder:
         if manifest.recent is not None:
             recent = manifest.recent
             wanted.append(((recent.id, recent.check, [count for _, count in recent.runs]), hashes))
+        ordered = sorted(hashes) if manifest.partitions else []
         for partition, high in _bounded(manifest.partitions):
-            asked = [key for key in hashes if partition.low <= key < high]
+            asked = ordered[bisect_left(ordered, partition.low) : bisect_left(ordered, high)]
             if asked:
                 wanted.append(((partition.id, partition.check, partition.runs), asked))
         return wanted

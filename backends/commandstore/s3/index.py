@@ -10,12 +10,13 @@ import base64
 from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import accumulate
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import orjson
 
 from commandstore.codec import Record
-from commandstore.command import CommandQuery
+from commandstore.command import INT64_MAX, INT64_MIN, CommandQuery
 from commandstore.errors import CorruptRecord
 from commandstore.s3.layout import INDEXES, Lines, Stored
 
@@ -23,20 +24,36 @@ __all__ = ["DIGEST", "Index", "Rows"]
 
 FORMAT = 1
 DIGEST = 32
+_PUT = "inbox_put_id"
 
 
 class Rows(NamedTuple):
     """A segment that is about to be: rows in the total order, those of deleted commands among them.
 
     Attributes:
-        rows: payloads may be missing; they are in the lines.
+        records: payloads may be missing; they are in the lines.
+        write_ids: of each, see :class:`Stored`.
+        put_ids: likewise.
         lines: what the segment's object is made of.
         gone: the numbers of the rows that stand for a deleted command. Their line is empty.
     """
 
-    rows: Sequence[Stored]
+    records: Sequence[Record]
+    write_ids: Sequence[str]
+    put_ids: Sequence[str | None]
     lines: Lines
     gone: frozenset[int] = frozenset()
+
+    @classmethod
+    def of(cls, stored: Sequence[Stored], lines: Lines, gone: frozenset[int] = frozenset()) -> Rows:
+        """By columns, what came as rows."""
+        return cls(
+            [one.record for one in stored],
+            [one.write_id for one in stored],
+            [one.put_id for one in stored],
+            lines,
+            gone,
+        )
 
 
 class Index:
@@ -76,17 +93,17 @@ class Index:
     @classmethod
     def of(cls, made: Rows) -> Index:
         """The index of rows."""
-        columns = list(zip(*(stored.record for stored in made.rows), strict=True))
-        fields = dict(zip(Record._fields, columns, strict=True))
+        # Not by zip(*records): for each record it would make an object that the garbage collector has to look at.
+        fields = {name: list(map(itemgetter(place), made.records)) for place, name in enumerate(Record._fields)}
         taken = {name: _Column.of(fields[name]) for name in (*cls._TEXTS, "instance_id", "format")}
-        taken["write_id"] = _Column.of([stored.write_id for stored in made.rows])
-        taken["inbox_put_id"] = _Column.of([stored.put_id for stored in made.rows])
+        taken["write_id"] = _Column.of(made.write_ids)
+        taken["inbox_put_id"] = _Column.of(made.put_ids)
         return cls(
-            list(fields["command_uuid"]),
-            list(fields["created_at"]),
+            fields["command_uuid"],
+            fields["created_at"],
             taken,
             b"".join(fields["digest"]),
-            [len(line) for line in made.lines.lines],
+            list(map(len, made.lines.lines)),
             made.lines.checks,
             made.gone,
         )
@@ -131,12 +148,29 @@ class Index:
             sizes = {len(index.uuids), len(index.created_at), len(index.lengths), len(index.checks), count}
             if len(sizes) != 1 or len(index._digests) != count * DIGEST:
                 raise ValueError("columns of different lengths")  # noqa: TRY301 - told below
+            index._check()
         except (ValueError, TypeError, KeyError) as error:
             key = f"{INDEXES}{segment_id}.json"
             raise CorruptRecord(
                 f"object {key} is no index of a segment, or was altered; restore it from a backup", location=key
             ) from error
         return index
+
+    def _check(self) -> None:
+        """Raise ValueError unless every value is of its column's type; at the speed of C, as there are many."""
+        numbers = {"instance_id", "format"}
+        typed: list[tuple[Sequence[Any], set[type]]] = [(self.uuids, {str})]
+        typed += [(values, {int}) for values in (self.created_at, self.lengths, self.checks)]
+        typed += [(c.values, {int} if name in numbers else {str}) for name, c in self._columns.items() if name != _PUT]
+        typed += [(self._columns[_PUT].values, {str, type(None)}), (list(self.gone), {int})]
+        typed += [(column.codes, {int}) for column in self._columns.values() if column.codes is not None]
+        if not all(set(map(type, values)) <= types for values, types in typed):
+            raise ValueError("a value of another type")
+        if self.gone and not 0 <= min(self.gone) <= max(self.gone) < len(self.uuids):
+            raise ValueError("a deleted row that is none")
+        everywhere = [*self.created_at, *self._columns["instance_id"].values]
+        if everywhere and not INT64_MIN <= min(everywhere) <= max(everywhere) <= INT64_MAX:
+            raise ValueError("a number of more than 64 bits")
 
     def __len__(self) -> int:
         return len(self.uuids)
@@ -225,9 +259,9 @@ class _Column(NamedTuple):
 
     @classmethod
     def of(cls, items: Sequence[Any]) -> _Column:
+        if items and items.count(items[0]) == len(items):  # as most columns are
+            return cls([items[0]], None)
         numbers = {value: number for number, value in enumerate(dict.fromkeys(items))}
-        if len(numbers) == 1:
-            return cls(list(numbers), None)
         return cls(list(numbers), [numbers[item] for item in items])
 
     def at(self, row: int) -> Any:
@@ -244,6 +278,6 @@ class _Column(NamedTuple):
         column = cls(found["values"], found["codes"])
         if not column.values or (column.codes is not None and len(column.codes) != count):
             raise ValueError("a column of another length")
-        if column.codes and max(column.codes) >= len(column.values):
+        if column.codes and not 0 <= min(column.codes) <= max(column.codes) < len(column.values):
             raise ValueError("a code without a value")
         return column

@@ -20,14 +20,15 @@ import binascii
 import hashlib
 import secrets
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable
+from operator import itemgetter
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote
 
 import orjson
 
 from commandstore.codec import FORMAT_VERSION, Record, canonical, digest_of
-from commandstore.command import INT64_MAX, INT64_MIN
+from commandstore.command import INT64_MAX, INT64_MIN, Position
 from commandstore.errors import CorruptRecord
 
 __all__ = [
@@ -47,11 +48,11 @@ __all__ = [
     "decode_row",
     "encode_rows",
     "epoch_of",
+    "in_order",
     "inbox_key",
     "inbox_uuid",
     "is_whole",
     "new_id",
-    "position_of",
     "register_key",
     "settled_conflict",
     "with_check",
@@ -62,6 +63,8 @@ INBOX, SEGMENTS, INDEXES, DIRECTORIES, PARTS = "inbox/", "segments/", "indexes/"
 CONFLICTS, REGISTERS = "conflicts/", "registers/"
 PROBES = "probe-"
 
+_CREATED_AT = itemgetter(Record._fields.index("created_at"))
+_POSITION = itemgetter(*map(Record._fields.index, Position._fields))
 _HASHED = "~"
 # A key has at most 1,024 bytes, and some of them are the prefix.
 _LONGEST_NAME = 300
@@ -117,6 +120,13 @@ def _encoded(text: str) -> str:
     return _HASHED + hashlib.sha256(text.encode()).hexdigest()
 
 
+def _folder(command_uuid: str) -> str:
+    """Where what was superseded of a command is kept. To some programs, a folder named '..' leads out of its own."""
+    dots = command_uuid in {".", ".."}
+    name = _HASHED + hashlib.sha256(command_uuid.encode()).hexdigest() if dots else _encoded(command_uuid)
+    return f"{CONFLICTS}{name}/"
+
+
 def inbox_key(store: str, command_uuid: str) -> str:
     """The key of a command that came alone."""
     return f"{INBOX}{store}/{_encoded(command_uuid)}.json"
@@ -136,7 +146,7 @@ def conflict_key(command_uuid: str, put_id: str, winner: str) -> str:
         put_id: of the object.
         winner: the write id of the row that counts. While it does, the object is kept.
     """
-    return f"{CONFLICTS}{_encoded(command_uuid)}/{put_id}.{winner}.json"
+    return f"{_folder(command_uuid)}{put_id}.{winner}.json"
 
 
 def conflict_uuid(key: str) -> str | None:
@@ -147,7 +157,7 @@ def conflict_uuid(key: str) -> str | None:
 
 def settled_conflict(key: str, command_uuid: str, winner: str | None) -> bool:
     """Whether the row that superseded this object has been replaced or removed itself: it is to be erased, too."""
-    own = key.startswith(f"{CONFLICTS}{_encoded(command_uuid)}/")
+    own = key.startswith(_folder(command_uuid))
     return own and (winner is None or not key.endswith(f".{winner}.json"))
 
 
@@ -173,14 +183,17 @@ def is_whole(body: bytes) -> bool:
 # Rows
 
 
-def position_of(stored: Stored) -> tuple[int, str]:
-    """Where a row stands in the total order; as a plain tuple, as many are sorted by it."""
-    record = stored.record
-    return record.created_at, record.command_uuid
+def in_order(records: Iterable[Record]) -> list[Record]:
+    """Records in the total order."""
+    made = sorted(records, key=_CREATED_AT)
+    # Where all times differ they are all there is to compare, and no tuple is made for each record.
+    if len(set(map(_CREATED_AT, made))) < len(made):
+        made.sort(key=_POSITION)
+    return made
 
 
-def encode_rows(rows: Sequence[Stored]) -> Lines:
-    """Rows as JSON, one a line; payloads in base64, digests in hex."""
+def encode_rows(rows: Iterable[tuple[Record, str, str | None]]) -> Lines:
+    """Rows (record, write id, put-id) as JSON, one a line; payloads in base64, digests in hex."""
     lines: list[bytes] = []
     dumps, encode64 = orjson.dumps, binascii.b2a_base64
     # Few combinations of these stand in a batch, and to write JSON is most of the work.

@@ -19,6 +19,7 @@ import orjson
 
 from commandstore.errors import ConfigurationError
 from commandstore.s3.directory import WIDTH
+from commandstore.s3.kinds import count_by_name, counts, number, numbers, position, text
 from commandstore.s3.layout import is_whole, with_check
 
 __all__ = [
@@ -296,25 +297,32 @@ def decode(body: bytes, where: str) -> Manifest:
 
 
 def _manifest(found: dict[str, Any]) -> Manifest:
-    if not isinstance(found["store"], str) or not all(
-        isinstance(found[name], int) for name in ("sequence", "epoch", "next_number")
-    ):
-        raise TypeError("a field of another type")
-    recent = found["recent"]
     return Manifest(
-        found["store"],
-        found["sequence"],
-        found["epoch"],
-        tuple(found["operations"]),
-        found["next_number"],
+        text(found["store"]),
+        number(found["sequence"]),
+        number(found["epoch"]),
+        tuple(text(operation) for operation in found["operations"]),
+        number(found["next_number"]),
         tuple(decode_segment(segment) for segment in found["segments"]),
         tuple(_part(part) for part in found["parts"]),
-        {dead["segment"]: Dead(frozenset(dead["rows"]), dead["tenants"]) for dead in found["dead"]},
-        {uuid: Grave(created_at, put_id) for uuid, created_at, put_id in found["deleted"]},
-        recent and Recent(recent["id"], recent["check"], tuple((number, count) for number, count in recent["runs"])),
-        tuple(Partition(int(low, 16), name, check, tuple(runs)) for low, name, check, runs in found["partitions"]),
-        found["tenants"],
+        {number(d["segment"]): Dead(frozenset(numbers(d["rows"])), count_by_name(d["tenants"])) for d in found["dead"]},
+        dict(_grave(*grave) for grave in found["deleted"]),
+        None if found["recent"] is None else _recent(found["recent"]),
+        tuple(
+            Partition(int(low, 16), text(name), number(c), numbers(runs)) for low, name, c, runs in found["partitions"]
+        ),
+        counts(found["tenants"]),
     )
+
+
+def _grave(uuid: Any, created_at: Any, put_id: Any) -> tuple[str, Grave]:
+    time, uuid = position((created_at, uuid))
+    return uuid, Grave(time, None if put_id is None else text(put_id))
+
+
+def _recent(found: Mapping[str, Any]) -> Recent:
+    runs = tuple((number(segment), number(entries)) for segment, entries in found["runs"])
+    return Recent(text(found["id"]), number(found["check"]), runs)
 
 
 def encode_segment(segment: Segment) -> dict[str, Any]:
@@ -332,15 +340,15 @@ def decode_segment(found: Mapping[str, Any]) -> Segment:
     if len(entries) not in {0, found["rows"] * WIDTH}:
         raise ValueError("entries of another number")
     return Segment(
-        found["number"],
-        found["id"],
-        found["rows"],
-        found["size"],
-        found["check"],
-        _position(found["first"]),
-        _position(found["last"]),
-        found["tenants"],
-        found["commands"],
+        number(found["number"]),
+        text(found["id"]),
+        number(found["rows"]),
+        number(found["size"]),
+        number(found["check"]),
+        position(found["first"]),
+        position(found["last"]),
+        counts(found["tenants"]),
+        number(found["commands"]),
         entries,
     )
 
@@ -380,16 +388,11 @@ def part_of(part_id: str, check: int, segments: Sequence[Segment]) -> Part:
 
 def _part(found: Mapping[str, Any]) -> Part:
     return Part(
-        found["id"],
-        found["check"],
-        tuple(found["numbers"]),
-        _position(found["first"]),
-        _position(found["last"]),
-        found["tenants"],
-        found["commands"],
+        text(found["id"]),
+        number(found["check"]),
+        numbers(found["numbers"]),
+        position(found["first"]),
+        position(found["last"]),
+        counts(found["tenants"]),
+        number(found["commands"]),
     )
-
-
-def _position(found: Sequence[Any]) -> tuple[int, str]:
-    created_at, uuid = found
-    return created_at, uuid

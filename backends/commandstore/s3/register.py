@@ -95,8 +95,9 @@ class Register:
         body = _encode(Seen(value, put_id, sequence, recent, ""))
         try:
             await self._wire.put(self._key, body, only_new=seen is None, etag=seen.etag if seen else None)
-        except ConditionFailed as failed:
-            return await self._was_done(put_id, sequence) if failed.lost else False
+        except ConditionFailed:
+            # Of this very swap, perhaps, even where no answer was lost here: see Root.
+            return await self._was_done(put_id, sequence)
         except Gone:
             return False
         except StoreUnavailable:

@@ -117,8 +117,10 @@ class Root:
         before = self._seen
         try:
             written = await self._wire.put(MANIFEST, codec.encode(after), etag=etag)
-        except ConditionFailed as failed:
-            return failed.lost and await self._stands(after)
+        except ConditionFailed:
+            # Of this very swap, perhaps, even where no answer was lost here: what carries a PUT may send it once more
+            # by itself (aiohttp does, when a kept connection turns out to be closed).
+            return await self._stands(after)
         except Gone:
             raise _missing(self._wire) from None
         except StoreUnavailable:

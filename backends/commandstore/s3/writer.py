@@ -14,7 +14,7 @@ from commandstore.s3.directory import hashes_of
 from commandstore.s3.finder import Finder, Known
 from commandstore.s3.inbox import Inbox, Letter
 from commandstore.s3.index import Rows
-from commandstore.s3.layout import Stored, encode_rows, position_of
+from commandstore.s3.layout import Stored, encode_rows, in_order
 from commandstore.s3.manifest import Grave, Manifest
 from commandstore.s3.objects import Draft, Objects, steadily
 from commandstore.s3.root import Root
@@ -107,15 +107,26 @@ class Writer:
                 outcome = _standing(known.digest, known.write_id, stored.write_id)
                 return None
             if draft is None or kept != known.put_id:
-                draft, kept = self._draft([stored._replace(put_id=known.put_id)]), known.put_id
+                draft, kept = self._draft([stored.record], stored.write_id, {uuid: known.put_id}), known.put_id
             outcome = CREATED
             return await self._finder.enter(bury(manifest, {uuid: known}), draft)
 
         await self._change(plan)
         return outcome
 
-    def _draft(self, rows: Sequence[Stored], hashes: Mapping[str, bytes] | None = None) -> Draft:
-        return Draft(self._objects, Rows(rows, encode_rows(rows)), hashes)
+    def _draft(
+        self,
+        records: Sequence[Record],
+        write_id: str,
+        put_ids: Mapping[str, str | None],
+        hashes: Mapping[str, bytes] | None = None,
+    ) -> Draft:
+        """A segment of records in the total order; of a bulk insert hardly one has a put-id, so those are by uuid."""
+        count = len(records)
+        wrote = [write_id] * count
+        put = [put_ids.get(record.command_uuid) for record in records] if put_ids else [None] * count
+        lines = encode_rows(zip(records, wrote, put, strict=True))
+        return Draft(self._objects, Rows(records, wrote, put, lines), hashes)
 
     async def _change(self, plan: Callable[[Manifest], Awaitable[Manifest | None]]) -> Manifest:
         return await steadily(self._root.fresh, lambda _: self._root.change(plan))
@@ -128,7 +139,7 @@ class Writer:
         async def change(manifest: Manifest, known: Known | None, put_id: str | None) -> Manifest:
             nonlocal draft, kept
             if draft is None or kept != put_id:
-                draft, kept = self._draft([Stored(record, write_id, put_id)]), put_id
+                draft, kept = self._draft([record], write_id, {record.command_uuid: put_id}), put_id
             old = {} if known is None else {record.command_uuid: known}
             return await self._finder.enter(bury(manifest, old), draft)
 
@@ -210,35 +221,25 @@ class _Bulk:
         self.letters = letters
         self._write_id = write_id
         self._draft: Draft | None = None
-        self._drafted: dict[str, str | None] = {}
         self._hashes = hashes_of([record.command_uuid for record in records])
 
-    async def plan(
-        self, manifest: Manifest, finder: Finder, draft: Callable[[Sequence[Stored], Mapping[str, bytes]], Draft]
-    ) -> Manifest | None:
+    async def plan(self, manifest: Manifest, finder: Finder, draft: Callable[..., Draft]) -> Manifest | None:
         """The manifest with what isn't there yet; None where everything is."""
         known = await finder.find(manifest, self._hashes, self._hashes)
-        self.outcomes = (
-            [self._outcome(record.command_uuid, known) for record in self.records]
-            if known or self.letters
-            else [CREATED] * len(self.records)
-        )
-        there = self.letters.keys() - known.keys() | {uuid for uuid, item in known.items() if item.live}
         buried = {uuid: item for uuid, item in known.items() if not item.live}
-        new = [
-            Stored(
-                record, self._write_id, buried[record.command_uuid].put_id if record.command_uuid in buried else None
-            )
-            for record in self.records
-            if record.command_uuid not in there
-        ]
+        put_ids = {uuid: item.put_id for uuid, item in buried.items()}
+        new: Sequence[Record] = self.records
+        if known or self.letters:
+            self.outcomes = [self._outcome(record.command_uuid, known) for record in self.records]
+            there = self.letters.keys() - known.keys() | {uuid for uuid, item in known.items() if item.live}
+            new = [record for record in self.records if record.command_uuid not in there]
+        else:  # as nearly always
+            self.outcomes = [CREATED] * len(self.records)
         if not new:
             return None
-        dead = self._superseded(new)
+        dead = self._superseded(new, put_ids)
         if self._draft is None or dead is None:
-            new.sort(key=position_of)
-            self._draft = draft(new, self._hashes)
-            self._drafted = {stored.record.command_uuid: stored.put_id for stored in new}
+            self._draft = draft(in_order(new), self._write_id, put_ids, self._hashes)
             dead = []
         return await finder.enter(bury(manifest, buried), self._draft, dead=dead)
 
@@ -249,17 +250,19 @@ class _Bulk:
         letter = self.letters.get(uuid)
         return CREATED if letter is None else _of(letter, self._write_id)
 
-    def _superseded(self, new: Sequence[Stored]) -> list[int] | None:
+    def _superseded(self, new: Sequence[Record], put_ids: Mapping[str, str | None]) -> list[int] | None:
         """The rows of the draft that somebody else wrote meanwhile; None where it can't be used any more."""
         if self._draft is None:
             return []
-        wanted = {stored.record.command_uuid: stored.put_id for stored in new}
-        if any(uuid not in self._drafted or self._drafted[uuid] != put_id for uuid, put_id in wanted.items()):
+        index = self._draft.index
+        wanted = {record.command_uuid: put_ids.get(record.command_uuid) for record in new}
+        drafted = {uuid: index.put_id(row) for row, uuid in enumerate(index.uuids)}
+        if any(uuid not in drafted or drafted[uuid] != put_id for uuid, put_id in wanted.items()):
             return None
         # A segment with most of its rows dead is dearer than another one.
-        if len(wanted) * 2 < len(self._drafted):
+        if len(wanted) * 2 < len(drafted):
             return None
-        return [row for row, uuid in enumerate(self._draft.index.uuids) if uuid not in wanted]
+        return [row for row, uuid in enumerate(index.uuids) if uuid not in wanted]
 
 
 def bury(manifest: Manifest, items: dict[str, Known]) -> Manifest:

@@ -45,6 +45,11 @@ _CLASSES: dict[str, tuple[type[CommandStoreError], str]] = {
     "57": (StoreUnavailable, "is shutting down or starting up; try again"),
     "58": (StoreUnavailable, "had an error of its system"),
 }
+_ANOTHER_HOST = "has a certificate for another host name (sslmode=verify-full). Nothing was sent"
+_ANOTHER_AUTHORITY = (
+    "shows a certificate that is not signed by the authority in sslrootcert, or is out of date; give the file of the "
+    "authority that signs it (sslmode=verify-full&sslrootcert=ca.pem). Nothing was sent"
+)
 # A refused connection has no SQLSTATE; the server's sentence is all that tells. What is more exact stands first.
 _SENTENCES: tuple[tuple[str, type[CommandStoreError], str], ...] = (
     ("resolve host", StoreUnavailable, "can't be reached: its host name is not known here"),
@@ -65,14 +70,9 @@ _SENTENCES: tuple[tuple[str, type[CommandStoreError], str], ...] = (
     ("invalid value for parameter", ConfigurationError, "does not know a value in the URL's options"),
     ("unrecognized configuration parameter", ConfigurationError, "does not know a setting in the URL's options"),
     ("does not support ssl", ConfigurationError, "does not speak TLS, which sslmode demands"),
-    ("does not match host name", ConfigurationError, "has a certificate for another host name (sslmode=verify-full). Nothing was sent"),
-    (
-        "certificate verify failed",
-        ConfigurationError,
-        "shows a certificate that is not signed by the authority in sslrootcert, or is out of date; give the file of "
-        "the authority that signs it (sslmode=verify-full&sslrootcert=ca.pem). Nothing was sent",
-    ),
-    ("root certificate file", ConfigurationError, "was not asked: the file of sslrootcert can't be read, or holds none"),
+    ("does not match host name", ConfigurationError, _ANOTHER_HOST),
+    ("certificate verify failed", ConfigurationError, _ANOTHER_AUTHORITY),
+    ("root certificate file", ConfigurationError, "was not asked: the file of sslrootcert can't be read"),
     ("certificate", ConfigurationError, "and this side do not accept each other's certificates; see sslmode"),
     ("invalid ", ConfigurationError, "can't be reached: a parameter in the URL has no such value"),
     ('role "', AccessDenied, "has no such role"),

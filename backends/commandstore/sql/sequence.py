@@ -216,7 +216,9 @@ def up_to(size: int, raws: Generator[Any, None, None]) -> tuple[list[Any], bool]
     with closing(raws):
         for raw in raws:
             found.append(raw)
-            size -= sum(len(value) for value in raw[PAYLOAD] if isinstance(value, bytes | str))
+            for value in raw[PAYLOAD]:
+                if isinstance(value, (bytes, str)):
+                    size -= len(value)
             if size <= 0:
                 return found, True
     return found, False
