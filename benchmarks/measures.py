@@ -302,20 +302,25 @@ def _start(*command: str) -> float:
     return (time.perf_counter() - began) * 1000
 
 
+def _import(module: str) -> float:
+    code = f"import time; t = time.perf_counter(); import {module}; print((time.perf_counter() - t) * 1000)"
+    return float(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stdout)  # noqa: S603
+
+
 def start_python(*_: object) -> float:
     return _start(sys.executable, "-c", "pass")
 
 
 def start_import(*_: object) -> float:
-    """What the import adds to the start of Python; and that it brings no SDK."""
+    """The import alone; and that it brings no SDK."""
     sdk = "{'boto3', 'botocore', 'sqlalchemy', 'google', 'grpc', 'aioboto3', 'psycopg', 'cryptography', 'typer'}"
     check = f"import sys, commandstore; assert not {sdk} & sys.modules.keys()"
     subprocess.run([sys.executable, "-c", check], check=True)  # noqa: S603 - our own
-    return _start(sys.executable, "-c", "import commandstore") - start_python()
+    return _import("commandstore")
 
 
 def start_boto3(*_: object) -> float:
-    return _start(sys.executable, "-c", "import boto3") - start_python()
+    return _import("boto3")
 
 
 def start_cli(*_: object) -> float:
