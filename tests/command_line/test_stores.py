@@ -260,3 +260,13 @@ def test_every_document_is_one_and_plain_ascii(cli, memory):
     out = cli("get", memory(), "c0", "--json").out
     assert out.isascii()
     assert json.loads(out)["domain"] == "Grüße 漢字 🚚"
+
+
+def test_a_store_with_a_ledger_is_reset_with_its_signing_key_only(cli, memory, refused, tmp_path):
+    cli("audit", "keygen", tmp_path / "key")
+    cli("create", memory(), "--command-uuid", "u", "--signing-key", tmp_path / "key")
+    assert "keeps a ledger" in refused("reset", memory(), "--yes")
+    assert "keeps a ledger" in refused("create", memory(), "--command-uuid", "v")
+    assert cli("reset", memory(), "--yes", "--signing-key", tmp_path / "key").out == f"{memory()} is empty\n"
+    with open_store(memory()) as store:
+        assert store.total() == 0

@@ -69,7 +69,12 @@ class TestMinistack(DynamoDBConformance):
 
 
 class TestMoto(DynamoDBConformance):
-    """moto has no PartiQL with parameters, so ``bulk=put``: looked for, then put without a condition."""
+    """moto has no PartiQL with parameters, so ``bulk=put``: looked for, then put without a condition.
+
+    A second opinion on what the engine is asked; the client of the other drive, ministack has tried.
+    """
+
+    drives = ("blocking",)
 
     @pytest.fixture
     def place(self, moto_client: Any) -> Iterator[DynamoDBPlace]:

@@ -398,12 +398,13 @@ def reset(
     url: Url,
     *,
     yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
+    signing_key: SigningKey = None,
     json: Json = False,
 ) -> int:
-    """Remove every command and checkpoint of a store. Asks first."""
+    """Remove every command and checkpoint of a store, and its ledger. Asks first."""
     from commandstore.cli import stores
 
-    return stores.reset(url, yes=yes, json=json)
+    return stores.reset(url, yes=yes, signing_key=signing_key, json=json)
 
 
 @app.command()

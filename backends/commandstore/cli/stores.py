@@ -286,12 +286,13 @@ def _upkeep(done: str, where: str, counts: dict[str, int], *, json: bool) -> Non
         say(f"{done} {printable(where)}: {pairs or 'nothing to do'}")
 
 
-def reset(url: str, *, yes: bool = False, json: bool = False) -> int:
+def reset(url: str, *, yes: bool = False, signing_key: str | None = None, json: bool = False) -> int:
     """Remove everything, once that is confirmed."""
     if not yes and not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise ConfigurationError("reset removes every command; there is no terminal to ask on, so say --yes")
-    with open_store(url) as store:
+    with open_with_key(url, signing_key=signing_key) as store:
         where = str(store)
+        run(store.core.ready_to_record())
         if not yes and not _confirmed(f"Remove all {store.total():,} commands and the checkpoints of {where}?"):
             raise ConfigurationError("not confirmed; nothing was changed")
         store.reset()
