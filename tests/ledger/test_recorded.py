@@ -186,6 +186,25 @@ def test_entries_are_large_while_more_is_to_come(monkeypatch) -> None:
     assert [len(leaves) for _, leaves in everything(destination.core.backend)] == [10, 10, 5]
 
 
+def test_a_run_alone_reads_none_of_its_own_entries_again(monkeypatch) -> None:
+    for module in (log, journal, walk):
+        monkeypatch.setattr(module, "MAX_LEAVES", 10)
+
+    class Counting(MemoryBackend):
+        bodies = 0
+
+        async def register_get(self, name):
+            self.bodies += name.startswith("ledger/leaves/")
+            return await super().register_get(name)
+
+    backend = Counting()
+    sync_command_store(filled(200), recorded(backend), batch_size=4)
+    assert len(everything(backend)) == 20
+    backend.bodies = 0
+    sync_command_store(filled(400), recorded(backend), batch_size=4, concurrency=4)
+    assert backend.bodies <= 21  # the lag's duplicates are looked up; of what it wrote itself, nothing
+
+
 def test_the_checkpoint_never_passes_what_is_recorded() -> None:
     class Watching(MemoryBackend):
         async def register_swap(self, name, value, *, expected, token):

@@ -100,14 +100,16 @@ class Ledger(LedgerReader):
             told = await self._lookup.last_words(positions, self.newest)
         return {uuid: leaf.digest for uuid, leaf in told.items() if leaf.op != Op.DELETE}
 
-    async def words(self, command_uuids: Collection[str], since: int) -> list[tuple[int, Leaf]]:
+    async def words(
+        self, command_uuids: Collection[str], since: int, *, without: Collection[int] = ()
+    ) -> list[tuple[int, Leaf]]:
         """What entries after a number say of these commands, in order: the entry's number and the leaf.
 
-        As far as :attr:`newest`. An entry that can't be read says nothing.
+        As far as :attr:`newest`. An entry that can't be read says nothing; those of ``without`` are not read.
         """
         found: list[tuple[int, Leaf]] = []
         for number in range(since + 1, self.newest + 1):
-            leaves = await self.readable_leaves(number)
+            leaves = [] if number in without else await self.readable_leaves(number)
             found += [(number, leaf) for leaf in leaves if leaf.command_uuid in command_uuids]
         return found
 
@@ -157,6 +159,7 @@ class Ledger(LedgerReader):
             if waiting:
                 await self._vouch()
             contested = await self._contested(waiting)
+            watched = dict(contested)
             while waiting:
                 appended = await self._append(kind, _with(contested, waiting[:MAX_LEAVES]))
                 if appended is None:  # another writer was quicker
@@ -164,13 +167,14 @@ class Ledger(LedgerReader):
                     await self._follow()
                     waiting = sorted(await self._new(waiting, known, {}), key=_POSITION)
                     contested = await self._contested(waiting)
+                    watched |= contested
                     continue
                 made.append(appended)
                 waiting = waiting[MAX_LEAVES:]
             if made:
                 with suppress(CommandStoreError):  # only a hint, and what it is for is done
                     await self._point_to(made[-1].sequence)
-        for leaf in contested.values():
+        for leaf in watched.values():
             await self.look_after(kind, leaf, since, done=False)
         return made
 
@@ -199,9 +203,8 @@ class Ledger(LedgerReader):
         created = {leaf.command_uuid for leaf in leaves if leaf.op == Op.CREATE}
         said = {uuid: Op.CREATE for number, uuids in own.items() if number > since for uuid in uuids}
         if created:
-            said |= {
-                leaf.command_uuid: Op(leaf.op) for number, leaf in await self.words(created, since) if number not in own
-            }
+            words = await self.words(created, since, without=own.keys())
+            said |= {leaf.command_uuid: Op(leaf.op) for _, leaf in words}
         # Deleted before this writer created it, or after it did and another found and recorded it: the store tells.
         doubtful = [uuid for uuid in created if said.get(uuid) == Op.DELETE]
         new = [leaf for leaf in leaves if leaf.op != Op.CREATE or leaf.command_uuid not in said]
