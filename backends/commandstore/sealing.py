@@ -80,14 +80,16 @@ class Sealing:
         if crypto is None:
             return [_unless_sealed(record) if record.cipher else record for record in records]
         found = [self._sealed(record) for record in records]
-        there = [(record, sealed) for record, sealed in zip(records, found, strict=True) if isinstance(sealed, Sealed)]
-        contexts = _contexts(record for record, _ in there)
-        work = crypto.prepare(opening=[(sealed, context) for (_, sealed), context in zip(there, contexts, strict=True)])
+        contexts = _contexts(records)
+        there = [
+            (sealed, context) for sealed, context in zip(found, contexts, strict=True) if isinstance(sealed, Sealed)
+        ]
+        work = crypto.prepare(opening=there)
         if work is not None:
             await self._drive.call(work)
         return [
-            self._opened(crypto, record, sealed) if isinstance(sealed, Sealed) else _named(record, sealed)
-            for record, sealed in zip(records, found, strict=True)
+            self._opened(crypto, record, sealed, context) if isinstance(sealed, Sealed) else _named(record, sealed)
+            for record, sealed, context in zip(records, found, contexts, strict=True)
         ]
 
     def _sealed(self, record: Record) -> Sealed | DecryptionError:
@@ -100,8 +102,7 @@ class Sealing:
         except ValueError:
             return DecryptionError("the payload is not hex: plain data where cipher is expected")
 
-    def _opened(self, crypto: Crypto, record: Record, sealed: Sealed) -> Record | DecryptionError:
-        context = Context(record.tenant_uuid, record.command_uuid)
+    def _opened(self, crypto: Crypto, record: Record, sealed: Sealed, context: Context) -> Record | DecryptionError:
         try:
             plain = codec.plain_record(*record[:7], crypto.open(sealed, context), record.req_ctx)
             if not self._as_hex and not hmac.compare_digest(crypto.digest(plain.digest, context), record.digest):

@@ -245,7 +245,6 @@ class _Merged:
     """The rows of several segments that count, as one, and where each came from."""
 
     def __init__(self, sources: Sequence[_Source], manifest: Manifest) -> None:
-        self._sources = sources
         self._read = manifest
         found: list[tuple[tuple[int, str], Stored, bytes, int, bool, tuple[int, int] | None]] = [
             (
