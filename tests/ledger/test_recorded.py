@@ -26,7 +26,9 @@ from commandstore import (
 from commandstore.codec import encode
 from commandstore.drive import BlockingDrive, run
 from commandstore.ledger import journal, log
-from commandstore.ledger.leaves import Op, stored_digest
+from commandstore.ledger.leaves import Op, hashes_of, stored_digest
+from commandstore.ledger.merkle import root_of
+from commandstore.ledger.reading import body_name
 from commandstore.ledger.signing import Ed25519Signer
 from commandstore.memory import MemoryBackend
 from commandstore.replication import copy_range, finish_backfill, plan_backfill, walk
@@ -190,19 +192,22 @@ def test_a_run_alone_reads_none_of_its_own_entries_again(monkeypatch) -> None:
     for module in (log, journal, walk):
         monkeypatch.setattr(module, "MAX_LEAVES", 10)
 
-    class Counting(MemoryBackend):
-        bodies = 0
+    class Noting(MemoryBackend):
+        asked: ClassVar[list[str]] = []
 
         async def register_get(self, name):
-            self.bodies += name.startswith("ledger/leaves/")
+            self.asked.append(name)
             return await super().register_get(name)
 
-    backend = Counting()
+    backend = Noting()
     sync_command_store(filled(200), recorded(backend), batch_size=4)
     assert len(everything(backend)) == 20
-    backend.bodies = 0
+    backend.asked.clear()
     sync_command_store(filled(400), recorded(backend), batch_size=4, concurrency=4)
-    assert backend.bodies <= 21  # the lag's duplicates are looked up; of what it wrote itself, nothing
+    bodies = {name for name in backend.asked if name.startswith("ledger/leaves/")}
+    before = [body_name(root_of(hashes_of(leaves)).hex(), 0) for _, leaves in everything(backend)[:20]]
+    # The lag's duplicates are looked up. Batches that overtake each other may ask for one entry twice.
+    assert bodies <= set(before)
 
 
 def test_the_checkpoint_never_passes_what_is_recorded() -> None:

@@ -82,4 +82,6 @@ class Lookup:
             self._bodies[number] = kept
             while len(self._bodies) > _BODIES_KEPT:
                 self._bodies.popitem(last=False)
+        else:
+            self._bodies.move_to_end(number)
         return kept
