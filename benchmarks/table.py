@@ -68,11 +68,13 @@ ROWS = (
     Row("whole sync", "SQLite to S3, processor", MICROSECONDS, None, "sync_s3.1"),
     Row("whole sync", "SQLite to DynamoDB", RATE, 10_000, "sync_dynamodb"),
     Row("whole sync", "SQLite to DynamoDB, processor", MICROSECONDS, None, "sync_dynamodb.1"),
+    Row("whole sync", "to S3: SQLite's rate by Postgres's", TIMES, 4 / 3, "sync_s3/sync_postgres_s3"),
+    Row("whole sync", "to DynamoDB: SQLite's by Postgres's", TIMES, 4 / 3, "sync_dynamodb/sync_postgres_dynamodb"),
     Row("whole sync", "SQLite, only counted", RATE, None, "sync_sqlite"),
     Row("whole sync", "SQLite, only counted, processor", MICROSECONDS, None, "sync_sqlite.1"),
     Row("whole sync", "Postgres, only counted", RATE, None, "sync_postgres"),
     Row("whole sync", "Postgres, only counted, processor", MICROSECONDS, None, "sync_postgres.1"),
-    Row("whole sync", "SQLite's rate by Postgres's", TIMES, 4 / 3, "sync_sqlite/sync_postgres"),
+    Row("whole sync", "only counted: SQLite's by Postgres's", TIMES, 4 / 3, "sync_sqlite/sync_postgres"),
     Row("reads", "memory: list of 100", MILLISECONDS, 2, "list_memory"),
     Row("reads", "memory: with the total", MILLISECONDS, None, "list_memory.1"),
     Row("reads", "memory: get", MILLISECONDS, None, "list_memory.2"),
@@ -92,7 +94,13 @@ SCRIPTS = {
     "ledger": (("--count",), r"together +([\d.]+)"),
     "encryption": (("--count",), r"EnvelopeCrypto +[\d.]+ +(-?[\d.]+)"),
 }
-SYNCS = {"sync_sqlite": "sync_counting", "sync_postgres": "sync_counting"}
+POSTGRES = "sync_postgres"
+SYNCS = {
+    "sync_sqlite": "sync_counting",
+    POSTGRES: "sync_counting",
+    f"{POSTGRES}_s3": "sync_s3",
+    f"{POSTGRES}_dynamodb": "sync_dynamodb",
+}
 """The same measurement of another source."""
 
 
@@ -151,12 +159,12 @@ class Table:
         kind = name.partition("_")[0]
         if name in SCRIPTS:
             return self._script(name)
-        if name == "sync_postgres" and name not in self._databases:
+        if name.startswith(POSTGRES) and POSTGRES not in self._databases:
             return None
         count = {"sync": self._counts.synced, "list": self._counts.listed}.get(kind, self._counts.written)
         if name == "s3":
             count *= 10  # else its directories are never merged
-        place = self._databases.get(name, self._databases.get(kind, ""))
+        place = self._databases.get(POSTGRES if name.startswith(POSTGRES) else kind, "")
         peer = name == "dynamodb_pynamodb"
         if self._quick and peer:
             return None
@@ -286,7 +294,7 @@ def sources(stack: ExitStack, counts: Counts, only: str, *, quick: bool) -> dict
         url = stack.enter_context(stack.enter_context(Postgres()).database())
         create_postgres(url, "C")
         insert_postgres(url, sample_commands(counts.synced, tenants=3))
-        found["sync_postgres"] = url
+        found[POSTGRES] = url
     return found
 
 

@@ -89,14 +89,15 @@ def test_many_commands_of_one_moment_cost_no_more_than_that_moment(backend, asce
     assert len({row.key for row in page.rows}) == PAGE
 
 
-def test_a_walk_reads_by_id_wherever_it_is(backend):
+@pytest.mark.parametrize("sql_of", [postgres_facts.by_ids, postgres_facts.large_by_ids])
+def test_a_walk_reads_by_id_wherever_it_is(backend, sql_of):
     def stretch(low):
         sql, values = backend._table.order_of(CommandQuery())
         return blocks(backend, Statement(sql, values | {"low": low, "high": ROWS, "limit": PAGE}))
 
     def rows(low):
         ids = list(range(low, low + PAGE))
-        return blocks(backend, Statement(postgres_facts.by_ids(backend._table), {"ids": ids, "bytes": 1 << 22}))
+        return blocks(backend, Statement(sql_of(backend._table), {"ids": ids, "bytes": 1 << 22}))
 
     for cost in (stretch, rows):
         first, last = cost(1), cost(ROWS - PAGE)

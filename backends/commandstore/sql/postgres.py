@@ -189,8 +189,13 @@ class PostgresBackend(SqlBackend):
     # Reading
 
     def _by_ids(self, connection: Connection, ids: Sequence[Any]) -> Generator[Any, None, None]:
-        # A statement is a round trip and its rows come as a whole: many small ones at once, large ones by few.
-        sql = postgres_facts.by_ids(self._table)
+        # A statement is a round trip and its rows come as a whole: most pages at once, large rows by few.
+        asked = {"ids": list(ids), "bytes": _BYTES_AT_ONCE}
+        whole = {row[0]: row for row in self._all(connection, Statement(postgres_facts.by_ids(self._table), asked))}
+        if whole:
+            yield from (whole[one] for one in ids if one in whole)
+            return
+        sql = postgres_facts.large_by_ids(self._table)
         left = list(ids)
         while left:
             found = self._all(connection, Statement(sql, {"ids": left, "bytes": _BYTES_AT_ONCE}))

@@ -25,6 +25,7 @@ __all__ = [
     "insert_new",
     "is_elsewhere",
     "is_settled",
+    "large_by_ids",
     "sequence_of",
     "settlement",
     "table_of",
@@ -128,13 +129,22 @@ def codec_of(encoding: str) -> str | None:
     return None
 
 
+_SIZE = "COALESCE(octet_length(data_bytes), 0) + COALESCE(octet_length(req_ctx), 0)"
+"""Of a payload; ``octet_length`` knows it without reading it."""
+
+
 def by_ids(table: Table) -> str:
+    """Rows of the ids ``:ids`` in any order; none where they have ``:bytes`` of payload or more together."""
+    size = f"SELECT COALESCE(SUM({_SIZE}), 0) FROM commands WHERE id = ANY(CAST(:ids AS bigint[]))"  # noqa: S608
+    return f"SELECT {table.selected} FROM commands WHERE id = ANY(CAST(:ids AS bigint[])) AND :bytes > ({size})"  # noqa: S608
+
+
+def large_by_ids(table: Table) -> str:
     """Rows of the ids ``:ids`` in their order, until ``:bytes`` of payload are passed; at least one of those there are.
 
-    ``octet_length`` knows a long payload's size without reading it.
+    Takes the server half as long again as :func:`by_ids`.
     """
-    size = "COALESCE(octet_length(data_bytes), 0) + COALESCE(octet_length(req_ctx), 0)"
-    before = f"SUM({size}) OVER (ORDER BY place ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)"
+    before = f"SUM({_SIZE}) OVER (ORDER BY place ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)"
     wanted = "unnest(CAST(:ids AS bigint[])) WITH ORDINALITY AS wanted (wanted_id, place)"
     sized = f"SELECT commands.*, place, {before} AS before FROM {wanted} JOIN commands ON id = wanted_id"  # noqa: S608
     return f"SELECT {table.selected} FROM ({sized}) AS sized WHERE COALESCE(before, 0) < :bytes ORDER BY place"  # noqa: S608
