@@ -22,7 +22,6 @@ from commandstore.firestore.faults import (
     by_code,
     is_condition,
     is_lost,
-    is_over,
     is_refused,
     translate,
 )
@@ -210,24 +209,20 @@ def test_conditions_are_told_from_settings(code: Code, message: str, condition: 
 
 
 @pytest.mark.parametrize(
-    ("cause", "refused", "over"),
+    ("cause", "refused"),
     [
-        (google.InvalidArgument("Document is too large"), True, False),
-        (google.InvalidArgument("Invalid transaction."), True, True),
-        (google.InvalidArgument("Transaction is invalid or closed."), True, True),
-        (google.InvalidArgument("The referenced transaction has expired or is no longer valid."), True, True),
-        (google.ResourceExhausted("gRPC message exceeds maximum size 4194304: 4500407"), True, False),
-        (google.ResourceExhausted("Quota exceeded."), False, False),
-        (google.PermissionDenied("no"), False, False),
-        (KeyError(), False, False),
+        (google.InvalidArgument("Document is too large"), True),
+        (google.ResourceExhausted("gRPC message exceeds maximum size 4194304: 4500407"), True),
+        (google.ResourceExhausted("Quota exceeded."), False),
+        (google.PermissionDenied("no"), False),
+        (KeyError(), False),
     ],
 )
-def test_what_was_refused_and_what_was_over(cause: Exception, refused: bool, over: bool) -> None:
+def test_what_was_refused(cause: Exception, refused: bool) -> None:
     error = CommandStoreError("x")
     assert not is_refused(error)
     error.__cause__ = cause
     assert is_refused(error) is refused
-    assert is_over(cause) is over
 
 
 def test_a_long_message_of_the_engine_is_cut() -> None:

@@ -62,7 +62,8 @@ class Opened:
     def parts(self, uuid: str) -> list[str]:
         """The names of all parts of a command, whoever wrote them."""
         wire, head = self.store.core.backend._wire, self.layout.name(uuid)
-        return [document.name for document in self.do(wire.run_query(head, query("parts", limit=50, fields=())))]
+        found = self.do(wire.run_query(head, query("parts", limit=50, fields=())))
+        return [document.name for document in found.documents]
 
     def close(self) -> None:
         for store in self._stores:
@@ -127,6 +128,25 @@ def test_no_query_has_an_offset(opened: Opened) -> None:
     assert all(query.offset == 0 for query in queries)
     skipped = queries[-2]
     assert {field.field_path for field in skipped.select.fields}.isdisjoint({"data", "req_ctx"})
+
+
+def test_a_list_is_of_one_moment_whatever_is_moved_or_removed_meanwhile(opened: Opened) -> None:
+    opened.store.create_many([*some_commands(40), a_command("long", created_at=2**62, data_bytes=LONG)])
+    before = opened.store.list(limit=-1)
+    first, last = before.commands[0], before.commands[-2]
+    with closing(CommandStore(FirestoreBackend("stores", opened._name, shards=4))) as rival:
+        rival.init()
+
+        def meanwhile(answers: list[Any]) -> list[Any]:
+            # From before what was read to behind it.
+            rival.update(first.model_copy(update={"created_at": 2**61}))
+            assert rival.delete(last.command_uuid)
+            assert rival.delete("long")
+            return answers
+
+        opened.faults.answer("run_query", meanwhile)
+        assert opened.store.list(limit=-1) == before
+    assert opened.store.total() == 39
 
 
 def test_a_page_of_large_commands_is_short_and_goes_on(opened: Opened) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 from typing import Any
@@ -18,7 +17,7 @@ from commandstore.errors import AccessDenied, ConfigurationError, StoreUnavailab
 from commandstore.firestore.client import connect
 from commandstore.firestore.faults import Code, Place, is_refused
 from commandstore.firestore.requests import NAME, Cursor, Filter, Order, create, delete, put, query
-from commandstore.firestore.wire import ConditionFailed, Transaction
+from commandstore.firestore.wire import ConditionFailed
 from commandstore.testing.firestore import FirestoreEmulator
 from commandstore.testing.processes import free_port
 from firestore.rig import NO_PAUSE, Rig
@@ -45,7 +44,9 @@ def ids(documents: Any) -> list[str]:
 
 
 def every(rig: Rig, limit: int = 1000) -> list[str]:
-    return ids(rig.do(rig.wire.run_query(rig.place.root, query("commands", order=[Order(NAME)], limit=limit))))
+    return ids(
+        rig.do(rig.wire.run_query(rig.place.root, query("commands", order=[Order(NAME)], limit=limit))).documents
+    )
 
 
 def number(rig: Rig, count: int) -> list[str]:
@@ -76,7 +77,7 @@ def test_values_come_back_as_they_were(rig: Rig) -> None:
     read = rig.do(rig.wire.batch_get([rig.name("v")]))[rig.name("v")].fields
     assert read == values
     assert {name: type(value) for name, value in read.items()} == {name: type(value) for name, value in values.items()}
-    [found] = rig.do(rig.wire.run_query(rig.place.root, query("commands", limit=2)))
+    [found] = rig.do(rig.wire.run_query(rig.place.root, query("commands", limit=2))).documents
     assert found.fields == values
 
 
@@ -145,7 +146,7 @@ def test_a_query_by_several_fields_goes_on_after_a_cursor(rig: Rig, ascending: b
     start = None
     while True:
         asked = query("commands", where=[Filter("shard", "==", 0)], order=order, start=start, limit=2)
-        page = [document.fields for document in rig.do(rig.wire.run_query(rig.place.root, asked))]
+        page = [document.fields for document in rig.do(rig.wire.run_query(rig.place.root, asked)).documents]
         got += page
         if len(page) < 2:
             break
@@ -159,9 +160,9 @@ def test_a_cursor_may_include_its_own_place_and_end_before_another(rig: Rig) -> 
     order, place = [Order(NAME)], rig.place.root
     of = partial(query, "commands", order=order, limit=100)
     at, last = Cursor([rig.name("n0003")]), Cursor([rig.name("n0006")])
-    assert ids(rig.do(rig.wire.run_query(place, of(start=at, end=last)))) == ["n0004", "n0005"]
+    assert ids(rig.do(rig.wire.run_query(place, of(start=at, end=last))).documents) == ["n0004", "n0005"]
     inclusive = of(start=at._replace(inclusive=True), end=last._replace(inclusive=True))
-    assert ids(rig.do(rig.wire.run_query(place, inclusive))) == ["n0003", "n0004", "n0005", "n0006"]
+    assert ids(rig.do(rig.wire.run_query(place, inclusive)).documents) == ["n0003", "n0004", "n0005", "n0006"]
 
 
 def test_several_filters_hold_together(rig: Rig) -> None:
@@ -169,7 +170,7 @@ def test_several_filters_hold_together(rig: Rig) -> None:
     base = 1_700_000_000_000_000_000
     where = [Filter("shard", "==", 0), Filter("created_at", ">=", base + 4), Filter("created_at", "<", base + 9)]
     asked = query("commands", where=where, order=[Order("created_at"), Order("uuid")], fields=("uuid",), limit=50)
-    found = rig.do(rig.wire.run_query(rig.place.root, asked))
+    found = rig.do(rig.wire.run_query(rig.place.root, asked)).documents
     assert [document.fields for document in found] == [{"uuid": one} for one in ("u6", "u0", "u1", "u2")]
     assert rig.do(rig.wire.count(rig.place.root, asked)) == 4
 
@@ -178,9 +179,23 @@ def test_a_subcollection_is_asked_by_the_name_of_its_document(rig: Rig) -> None:
     inner = f"{rig.name('a')}/parts/p1"
     rig.do(rig.wire.batch_write([*creates(rig, "a", "b"), create(inner, {"x": 1})]))
     asked = query("parts", fields=(), limit=10)
-    [found] = rig.do(rig.wire.run_query(rig.name("a"), asked))
+    [found] = rig.do(rig.wire.run_query(rig.name("a"), asked)).documents
     assert (found.name, found.fields) == (inner, {})
-    assert rig.do(rig.wire.run_query(rig.name("b"), asked)) == []
+    assert rig.do(rig.wire.run_query(rig.name("b"), asked)).documents == []
+
+
+def test_reads_at_the_time_of_a_query_see_what_was_there_then(rig: Rig) -> None:
+    names = number(rig, 6)
+    first = rig.do(rig.wire.run_query(rig.place.root, query("commands", order=[Order(NAME)], limit=3)))
+    assert first.read_time
+    rig.do(rig.wire.commit([delete(rig.name(names[4])), put(rig.name(names[5]), {"x": 9}), *creates(rig, "z")]))
+    asked = query("commands", order=[Order(NAME)], start=Cursor([first.documents[-1].name]), limit=9)
+    for _ in range(2):
+        then = rig.do(rig.wire.run_query(rig.place.root, asked, at=first.read_time))
+        assert ids(then.documents) == names[3:]
+        assert then.read_time == first.read_time
+    there = rig.do(rig.wire.batch_get([rig.name(name) for name in (*names[4:], "z")], at=first.read_time))
+    assert [document.fields["id"] for document in there.values()] == names[4:]
 
 
 @pytest.mark.parametrize("kept", [0, 1, 7, 19])
@@ -495,41 +510,7 @@ def test_a_commit_whose_answer_was_lost_says_so(rig: Rig, error: Exception) -> N
     assert caught.value.lost is not isinstance(error, google.Aborted | google.ResourceExhausted)
 
 
-# Transactions
-
-
-def increment(rig: Rig, name: str = "counter") -> Any:
-    async def work(transaction: Transaction) -> int:
-        found = await transaction.get([rig.name(name)])
-        value: int = found[rig.name(name)].fields["x"] + 1 if found else 1
-        transaction.writes.append(put(rig.name(name), {"x": value}))
-        return value
-
-    return work
-
-
-def value(rig: Rig, name: str = "counter") -> Any:
-    found = rig.do(rig.wire.batch_get([rig.name(name)]))
-    return found[rig.name(name)].fields["x"] if found else None
-
-
-def test_a_transaction_reads_and_writes(rig: Rig) -> None:
-    assert [rig.do(rig.wire.transact(increment(rig))) for _ in range(3)] == [1, 2, 3]
-    assert value(rig) == 3
-    assert rig.faults.calls == {"begin_transaction": 3, "batch_get_documents": 4, "commit": 3}
-
-
-def test_transactions_at_once_lose_no_increment(rig: Rig) -> None:
-    async def several() -> list[int]:
-        jobs = [partial(rig.wire.transact, increment(rig)) for _ in range(3)]
-        return await rig.drive.gather(jobs, 2)
-
-    assert sorted(rig.do(several())) == [1, 2, 3]
-    assert value(rig) == 3
-
-
 def test_swaps_by_update_time_lose_no_increment(rig: Rig) -> None:
-    """What a transaction does, without one: nobody waits for anybody."""
     name = rig.name("counter")
     rig.do(rig.wire.commit([put(name, {"x": 0})]))
 
@@ -544,122 +525,7 @@ def test_swaps_by_update_time_lose_no_increment(rig: Rig) -> None:
         await rig.drive.gather([swap] * 30, 4)
 
     rig.do(several())
-    assert value(rig) == 30
-
-
-def test_a_write_between_reading_and_writing_makes_the_transaction_start_anew_or_waits(rig: Rig) -> None:
-    """The engine either makes the intruder wait or aborts the transaction; what was read never is overwritten."""
-    rig.do(rig.wire.commit([put(rig.name("counter"), {"x": 10})]))
-    other = Rig(rig.place.emulator or "", "blocking")
-    wire = other.connected(rig.place)
-    intruder = threading.Thread(target=lambda: other.do(wire.commit([put(rig.name("counter"), {"x": 100})])))
-    seen: list[int] = []
-
-    async def work(transaction: Transaction) -> None:
-        found = await transaction.get([rig.name("counter")])
-        seen.append(found[rig.name("counter")].fields["x"])
-        if len(seen) == 1:
-            intruder.start()
-        transaction.writes.append(put(rig.name("counter"), {"x": seen[-1] + 1}))
-
-    rig.do(rig.wire.transact(work))
-    intruder.join()
-    other.close()
-    assert value(rig) in ({100} if seen == [10] else {101})
-
-
-@pytest.mark.parametrize("error", PASSING, ids=PASSING_IDS)
-@pytest.mark.parametrize("method", ["begin_transaction", "batch_get_documents", "commit"])
-def test_a_transaction_that_came_to_nothing_is_begun_again(rig: Rig, method: str, error: Exception) -> None:
-    rig.faults.fail(method, error, times=2)
-    assert rig.do(rig.wire.transact(increment(rig))) == 1
-    assert value(rig) == 1
-
-
-def test_a_second_attempt_names_the_first(rig: Rig) -> None:
-    rig.faults.fail("commit", google.Aborted("contention"))
-    rig.do(rig.wire.transact(increment(rig)))
-    begun = [
-        request.options.read_write.retry_transaction
-        for _, request in rig.faults.requests
-        if hasattr(request, "options")
-    ]
-    committed = [request.transaction for method, request in rig.faults.requests if method == "commit"]
-    assert begun == [b"", committed[0]]
-
-
-def test_a_transaction_is_told_of_a_lost_answer(rig: Rig) -> None:
-    lost: list[bool] = []
-
-    async def work(transaction: Transaction) -> bool:
-        lost.append(transaction.lost)
-        found = await transaction.get([rig.name("a")])
-        if found:
-            return transaction.lost
-        transaction.writes += creates(rig, "a")
-        return True
-
-    rig.faults.lose("commit", google.ServiceUnavailable("gone"))
-    assert rig.do(rig.wire.transact(work)) is True
-    assert lost == [False, True]
-
-
-def test_a_transaction_is_told_of_a_lost_answer_by_its_condition(rig: Rig) -> None:
-    async def work(transaction: Transaction) -> None:
-        transaction.writes += creates(rig, "a")
-
-    rig.faults.lose("commit", google.DeadlineExceeded("gone"))
-    with pytest.raises(ConditionFailed) as caught:
-        rig.do(rig.wire.transact(work))
-    assert caught.value.lost
-    with pytest.raises(ConditionFailed) as caught:
-        rig.do(rig.wire.transact(work))
-    assert not caught.value.lost
-
-
-def test_a_contended_transaction_is_given_up_at_last(rig: Rig) -> None:
-    rig.faults.fail("commit", google.Aborted("contention"), times=50)
-    with pytest.raises(StoreUnavailable, match="contended"):
-        rig.do(rig.wire.transact(increment(rig)))
-    assert rig.faults.calls["commit"] == NO_PAUSE.attempts
-
-
-def test_a_transaction_that_the_engine_forgot_is_begun_again(rig: Rig) -> None:
-    rig.faults.fail("commit", google.InvalidArgument("The referenced transaction has expired or is no longer valid."))
-    rig.faults.fail("batch_get_documents", google.InvalidArgument("Transaction is invalid or closed."))
-    assert rig.do(rig.wire.transact(increment(rig))) == 1
-
-
-def test_an_error_of_the_work_rolls_back_and_comes_out_as_it_is(rig: Rig) -> None:
-    rig.do(rig.wire.commit(creates(rig, "a")))
-
-    async def work(transaction: Transaction) -> None:
-        await transaction.get([rig.name("a")])
-        transaction.writes.append(delete(rig.name("a")))
-        raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        rig.do(rig.wire.transact(work))
-    assert rig.faults.calls["rollback"] == 1
-    # Nothing of it holds the document any more.
-    rig.do(rig.wire.commit([put(rig.name("a"), {})]))
-
-
-def test_a_transaction_without_writes_is_rolled_back(rig: Rig) -> None:
-    async def work(transaction: Transaction) -> list[str]:
-        return ids(await transaction.query(rig.place.root, query("commands", limit=5)))
-
-    number(rig, 3)
-    rig.faults.fail("run_query", google.Aborted("contention"))
-    rig.faults.answer("run_query", lambda answers: answers[:1])
-    assert rig.do(rig.wire.transact(work)) == ["n0000", "n0001", "n0002"]
-    assert rig.faults.calls == {"batch_write": 1, "begin_transaction": 2, "run_query": 3, "rollback": 2}
-
-
-def test_a_rollback_that_fails_does_no_harm(rig: Rig) -> None:
-    rig.faults.fail("rollback", google.ServiceUnavailable("gone"))
-    rig.do(rig.wire.rollback(b"whatever"))
-    rig.do(rig.wire.rollback(rig.do(rig.wire.begin_transaction())))
+    assert rig.do(rig.wire.batch_get([name]))[name].fields == {"x": 30}
 
 
 # Connections
@@ -711,62 +577,19 @@ def test_a_cancelled_call_is_over_at_once(firestore_emulator: FirestoreEmulator)
     rig = Rig(firestore_emulator.host, "async")
 
     async def main() -> None:
-        await rig.wire.commit(creates(rig, "a"))
-        held = await rig.wire.begin_transaction()
-        await rig.wire.batch_get([rig.name("a")], transaction=held)
         sent = asyncio.Event()
         rig.faults.before("commit", sent.set)
-        # It waits for the transaction, which nobody ends.
-        task = asyncio.ensure_future(rig.wire.commit([put(rig.name("a"), {"x": 1})]))
+        # Whether this one is done nobody knows.
+        task = asyncio.ensure_future(rig.wire.commit([put(rig.name("b"), {"x": 1})]))
         await sent.wait()
         await asyncio.wait([task], timeout=0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        await rig.wire.rollback(held)
         await rig.wire.commit([put(rig.name("a"), {"x": 2})])
+        assert (await rig.wire.batch_get([rig.name("a")]))[rig.name("a")].fields == {"x": 2}
 
     rig.do(main())
-    assert value(rig, "a") == 2
-    rig.close()
-
-
-def test_a_cancelled_transaction_is_rolled_back(firestore_emulator: FirestoreEmulator) -> None:
-    rig = Rig(firestore_emulator.host, "async")
-
-    async def main() -> None:
-        await rig.wire.commit(creates(rig, "a"))
-        reading = asyncio.Event()
-
-        async def work(transaction: Transaction) -> None:
-            await transaction.get([rig.name("a")])
-            reading.set()
-            await asyncio.Event().wait()
-
-        task = asyncio.ensure_future(rig.wire.transact(work))
-        await reading.wait()
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        await rig.wire.commit([put(rig.name("a"), {"x": 2})])
-
-    rig.do(main())
-    assert (rig.faults.calls["rollback"], rig.faults.calls["commit"]) == (1, 2)
-    rig.close()
-
-
-def test_an_interrupt_in_the_middle_of_a_transaction_rolls_it_back(firestore_emulator: FirestoreEmulator) -> None:
-    rig = Rig(firestore_emulator.host, "blocking")
-    rig.do(rig.wire.commit(creates(rig, "a")))
-
-    async def work(transaction: Transaction) -> None:
-        await transaction.get([rig.name("a")])
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        rig.do(rig.wire.transact(work))
-    rig.do(rig.wire.commit([put(rig.name("a"), {"x": 2})]))
-    assert (rig.faults.calls["rollback"], rig.faults.calls["commit"]) == (1, 2)
     rig.close()
 
 

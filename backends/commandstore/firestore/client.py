@@ -49,9 +49,7 @@ _OPTIONS = (
 _REQUESTS: dict[str, Any] = {
     "batch_get_documents": messages.BatchGetDocumentsRequest,
     "batch_write": messages.BatchWriteRequest,
-    "begin_transaction": messages.BeginTransactionRequest,
     "commit": messages.CommitRequest,
-    "rollback": messages.RollbackRequest,
     "run_aggregation_query": messages.RunAggregationQueryRequest,
     "run_query": messages.RunQueryRequest,
 }

@@ -33,7 +33,6 @@ __all__ = [
     "by_code",
     "is_condition",
     "is_lost",
-    "is_over",
     "is_refused",
     "translate",
 ]
@@ -143,7 +142,6 @@ _TOO_LARGE = re.compile(
     r"(grpc |received |sent )?message (exceeds|larger than) max|request payload size exceeds|transaction too big",
     re.IGNORECASE,
 )
-_OVER = re.compile(r"invalid transaction|.*transaction (is invalid|has expired|.*no longer valid)", re.IGNORECASE)
 # Nothing was sent, so nothing can have happened.
 _NOT_SENT = re.compile(
     r"failed to connect to all addresses|.*(dns resolution failed|name resolution failure|connection refused)",
@@ -320,12 +318,6 @@ def is_refused(error: CommandStoreError) -> bool:
         return False
     too_large = said.code is Code.RESOURCE_EXHAUSTED and bool(_TOO_LARGE.match(said.message))
     return too_large or said.code in {Code.INVALID_ARGUMENT, Code.OUT_OF_RANGE}
-
-
-def is_over(error: BaseException) -> bool:
-    """Whether a transaction is refused because it has ended, as one does by itself after a while."""
-    said = answer(error)
-    return said is not None and said.code is Code.INVALID_ARGUMENT and bool(_OVER.match(said.message))
 
 
 def is_lost(error: BaseException) -> bool:

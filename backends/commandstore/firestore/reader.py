@@ -20,7 +20,7 @@ from commandstore.firestore.layout import (
 )
 from commandstore.firestore.requests import Cursor, query
 from commandstore.firestore.values import Document
-from commandstore.firestore.wire import Wire
+from commandstore.firestore.wire import Found, Wire
 
 __all__ = ["Reader"]
 
@@ -52,18 +52,19 @@ class Reader:
         return {uuid: digest if isinstance(digest, bytes) else b"" for uuid, digest in digests.items()}
 
     async def page(self, asked: CommandQuery, after: Key | None, limit: int, *, payload: bool) -> Slice:
-        """See ``Backend.page``. Reads no document that it doesn't return."""
+        """See ``Backend.page``. Reads no document that it doesn't return; all of them as they were at one moment."""
         planned = wanted(asked, after, self._layout.shards)
         if planned is None:
             return Slice([], None)
         rows: list[Row] = []
         room, seen = _PAGE_BYTES, 0
         count = min(limit, _FIRST) if payload else limit
+        at: int | None = None
         while True:
-            found = await self._query(planned, count, FIELDS if payload else WITHOUT_PAYLOAD)
+            found, at = await self._query(planned, count, FIELDS if payload else WITHOUT_PAYLOAD, at)
             # Cut before the parts of long ones are read.
             kept = _affordable(found, room) if payload else found
-            rows += await self._rows(kept, asked, payload=payload)
+            rows += await self._rows(kept, asked, at, payload=payload)
             room -= sum(_weight(document) for document in kept)
             seen += len(kept)
             if len(kept) == len(found) < count:
@@ -76,7 +77,7 @@ class Reader:
             each = max(1, (_PAGE_BYTES - room) // seen)
             count = min(left, max(1, room // each))
 
-    async def _query(self, planned: Wanted, limit: int, fields: Sequence[str]) -> list[Document]:
+    async def _query(self, planned: Wanted, limit: int, fields: Sequence[str], at: int | None) -> Found:
         asked = query(
             self._layout.place.collection,
             where=planned.where,
@@ -85,11 +86,13 @@ class Reader:
             limit=limit,
             fields=fields,
         )
-        return await self._wire.run_query(self._layout.place.root, asked)
+        return await self._wire.run_query(self._layout.place.root, asked, at=at)
 
-    async def _rows(self, found: Sequence[Document], asked: CommandQuery, *, payload: bool) -> list[Row]:
+    async def _rows(
+        self, found: Sequence[Document], asked: CommandQuery, at: int | None, *, payload: bool
+    ) -> list[Row]:
         if payload:
-            read = await self._records({document.name: document for document in found})
+            read = await self._records({document.name: document for document in found}, at)
         else:
             read = {document.name: _without_payload(document) for document in found}
         rows: list[Row] = []
@@ -104,8 +107,11 @@ class Reader:
                 rows.append(Row(key, one))
         return rows
 
-    async def _records(self, heads: dict[str, Document]) -> dict[str, Record | CorruptRecord]:
-        """The records of heads, in their order. One that is replaced while its parts are read is read again."""
+    async def _records(self, heads: dict[str, Document], at: int | None = None) -> dict[str, Record | CorruptRecord]:
+        """The records of heads, in their order. One that is replaced while its parts are read is read again.
+
+        At the time of the heads, where it is known, their parts are as they name them, whoever removed them since.
+        """
         found: dict[str, Record | CorruptRecord] = {}
         waiting = heads
         tries = self._wire.tries()
@@ -113,7 +119,7 @@ class Reader:
             torn: list[str] = []
             for name, document in waiting.items():
                 names = parts_of(document)
-                payloads = await self._parts(names) if names else None
+                payloads = await self._parts(names, at) if names else None
                 if payloads is not None and None in payloads:
                     torn.append(name)
                     continue
@@ -123,7 +129,7 @@ class Reader:
                     found[name] = error
             if not torn:
                 break
-            again = await self._wire.batch_get(torn, FIELDS)
+            again = await self._wire.batch_get(torn, FIELDS, at=at)
             same = [name for name in torn if name in again and again[name].update_time == waiting[name].update_time]
             for name in same:
                 found[name] = CorruptRecord(f"document {name}: parts of its payload are missing", location=name)
@@ -133,11 +139,11 @@ class Reader:
                 await tries.again(StoreUnavailable(f"document {name} is replaced by others all the time; try later"))
         return {name: found[name] for name in heads if name in found}
 
-    async def _parts(self, names: Sequence[str]) -> list[Any]:
+    async def _parts(self, names: Sequence[str], at: int | None) -> list[Any]:
         """The payloads of parts; None for those that aren't there. A few at a time, as each has a megabyte."""
         found: dict[str, Document] = {}
         for start in range(0, len(names), _PARTS_AT_ONCE):
-            found |= await self._wire.batch_get(names[start : start + _PARTS_AT_ONCE], ("payload",))
+            found |= await self._wire.batch_get(names[start : start + _PARTS_AT_ONCE], ("payload",), at=at)
         payloads = [found[name].fields.get("payload", b"") if name in found else None for name in names]
         return [payload if payload is None or isinstance(payload, bytes) else b"" for payload in payloads]
 

@@ -32,7 +32,7 @@ async def open_layout(wire: Wire, place: Place, shards: int, *, create_it: bool)
             raise StoreNotFound(
                 f"there is no command store in {place.where}; create it with: commandstore init '{place.url}'"
             )
-        if await wire.run_query(place.root, query(place.collection, limit=1, fields=())):
+        if (await wire.run_query(place.root, query(place.collection, limit=1, fields=()))).documents:
             raise ConfigurationError(f"{place.where} holds something else; nothing was written, take another name")
         try:
             await wire.commit([create(layout.settings, settings_values(shards))])
@@ -81,7 +81,7 @@ async def _each(wire: Wire, layout: Layout, kind: str) -> None:
             limit=_PAGE,
             fields=("parts_id", "part_count"),
         )
-        found = await wire.run_query(layout.place.root, asked)
+        found = (await wire.run_query(layout.place.root, asked)).documents
         await wire.batch_write([delete(document.name) for document in found])
         await wire.batch_write([delete(part) for document in found for part in parts_of(document)])
         if len(found) < _PAGE:
@@ -95,7 +95,7 @@ async def _parts(wire: Wire, layout: Layout, chosen: Callable[[Document], bool])
     while True:
         asked = query(PARTS, order=[Order(NAME)], start=start, end=end, limit=_PAGE, fields=())
         asked.from_[0].all_descendants = True
-        found = await wire.run_query(layout.place.root, asked)
+        found = (await wire.run_query(layout.place.root, asked)).documents
         garbage = await _unnamed(wire, [document for document in found if chosen(document)])
         # Only as they were looked at.
         await wire.batch_write([delete(document.name, update_time=document.update_time) for document in garbage])

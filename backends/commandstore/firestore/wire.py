@@ -5,46 +5,39 @@ Firestore's own habits are dealt with here, so that nobody above has to know the
 * a batch of writes has a code for each: only those that may succeed later are sent again, in smaller batches once the
   engine asks for a slower pace;
 * a stream may end before its end, without an error: a batch of reads accounts for every name, and a query's answer is
-  whole when it says so, when it has reached its limit, or when asking once more gives the same;
-* a transaction that is ABORTED has done nothing, and is begun again, as one that the engine knows is the same.
+  whole when it says so, when it has reached its limit, or when asking once more gives the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, NamedTuple
 
 from google.cloud.firestore_v1.types import firestore as messages
 
 from commandstore.aws.retry import Retry, Tries
 from commandstore.drive import Drive
-from commandstore.errors import CommandStoreError, StoreUnavailable, Throttled
+from commandstore.errors import StoreUnavailable, Throttled
 from commandstore.firestore.client import Calls
-from commandstore.firestore.faults import Code, Place, answer, by_code, is_condition, is_lost, is_over, translate
+from commandstore.firestore.faults import Code, Place, answer, by_code, is_condition, is_lost, translate
 from commandstore.firestore.requests import BATCH_BYTES, BATCH_WRITES, EMULATOR_BATCH_BYTES, cut, index_command
-from commandstore.firestore.values import Document, from_timestamp, read
+from commandstore.firestore.values import Document, from_timestamp, read, set_timestamp
 
-__all__ = ["ConditionFailed", "Transaction", "Wire"]
-
-T = TypeVar("T")
+__all__ = ["ConditionFailed", "Found", "Wire"]
 
 BATCH_GET = 100
 _SECONDS = 20.0
 # Of what is large on its way there or back.
 _LONG_SECONDS = 40.0
 _LONG = frozenset({"batch_get_documents", "batch_write", "run_query", "run_aggregation_query"})
-_ROLLBACK_SECONDS = 5.0
 _ALIAS = "n"
 
 _BatchGet: Any = messages.BatchGetDocumentsRequest.pb()
 _BatchWrite: Any = messages.BatchWriteRequest.pb()
-_Begin: Any = messages.BeginTransactionRequest.pb()
 _Commit: Any = messages.CommitRequest.pb()
 _Count: Any = messages.RunAggregationQueryRequest.pb()
 _Query: Any = messages.RunQueryRequest.pb()
-_Rollback: Any = messages.RollbackRequest.pb()
 
 # What a write in a batch may say of its own document, conditions aside.
 _ANSWERS = frozenset({Code.OK, Code.INVALID_ARGUMENT, Code.OUT_OF_RANGE})
@@ -62,6 +55,14 @@ class ConditionFailed(Exception):
         super().__init__(f"a precondition did not hold ({code.name})")
         self.code = code
         self.lost = lost
+
+
+class Found(NamedTuple):
+    """What a query found."""
+
+    documents: list[Document]
+    read_time: int | None
+    """When that was so, by the engine's clock; None where it doesn't say."""
 
 
 class Wire:
@@ -92,27 +93,23 @@ class Wire:
     # Reads
 
     async def batch_get(
-        self, names: Sequence[str], fields: Sequence[str] | None = None, *, transaction: bytes | None = None
+        self, names: Sequence[str], fields: Sequence[str] | None = None, *, at: int | None = None
     ) -> dict[str, Document]:
         """The documents of these names, consistent; missing ones are left out.
 
         Args:
             names: distinct, whole.
             fields: only these; none at all with ``()``.
-            transaction: reads belong to it; sent one after the other then, and not again.
+            at: as they were then, see :meth:`run_query`.
         """
         found: dict[str, Document] = {}
         batches = [names[start : start + BATCH_GET] for start in range(0, len(names), BATCH_GET)]
-        jobs = [partial(self._batch_get, batch, fields, transaction, found) for batch in batches]
-        await self._drive.gather(jobs, 1 if transaction else self._concurrency)
+        jobs = [partial(self._batch_get, batch, fields, at, found) for batch in batches]
+        await self._drive.gather(jobs, self._concurrency)
         return found
 
     async def _batch_get(
-        self,
-        names: Sequence[str],
-        fields: Sequence[str] | None,
-        transaction: bytes | None,
-        found: dict[str, Document],
+        self, names: Sequence[str], fields: Sequence[str] | None, at: int | None, found: dict[str, Document]
     ) -> None:
         tries = self.tries()
         while True:
@@ -120,9 +117,9 @@ class Wire:
             if fields is not None:
                 request.mask.SetInParent()
                 request.mask.field_paths.extend(fields)
-            if transaction:
-                request.transaction = transaction
-            answers = await self._stream("batch_get_documents", request, once=transaction is not None)
+            if at is not None:
+                set_timestamp(request.read_time, at)
+            answers = await self._stream("batch_get_documents", request)
             missing = {one.missing for one in answers if one.missing}
             for one in answers:
                 if one.HasField("found"):
@@ -132,29 +129,26 @@ class Wire:
                 return
             if len(left) < len(names):
                 tries.progress()
-            early = self._ended_early("batch_get_documents")
-            if transaction:
-                raise early  # who began it begins another one
-            await tries.again(early)
+            await tries.again(self._ended_early("batch_get_documents"))
             names = left
 
-    async def run_query(self, parent: str, query: Any, *, transaction: bytes | None = None) -> list[Document]:
+    async def run_query(self, parent: str, query: Any, *, at: int | None = None) -> Found:
         """All documents that a query finds, in its order: give it a limit.
 
         Args:
             parent: of the collection: ``place.root``, or the name of a document.
             query: a ``StructuredQuery``; ``requests.query`` makes one.
-            transaction: the read belongs to it.
+            at: the :attr:`Found.read_time` of a query before, less than an hour ago: what was there then is found.
         """
         request = _Query(parent=parent)
         request.structured_query.CopyFrom(query)
-        if transaction:
-            request.transaction = transaction
+        if at is not None:
+            set_timestamp(request.read_time, at)
         limit = query.limit.value if query.HasField("limit") else None
         tries = self.tries()
         before: list[str] | None = None
         while True:
-            answers = await self._stream("run_query", request, query=query, once=transaction is not None)
+            answers = await self._stream("run_query", request, query=query)
             found = [one.document for one in answers if one.HasField("document")]
             # The engine may say that this was all. One that never does is asked once more; of one that does, an answer
             # that doesn't say so is none, however often it comes.
@@ -162,12 +156,9 @@ class Wire:
             done = any(one.done for one in answers)
             self._says_done = self._says_done or done
             if done or len(found) == limit or (answers and names == before and not self._says_done):
-                return [read(document) for document in found]
-            early = self._ended_early("run_query")
-            if transaction and before is not None:
-                raise early  # as above
+                return Found([read(document) for document in found], from_timestamp(answers[-1].read_time) or at)
             before = names if answers else []
-            await tries.again(early)
+            await tries.again(self._ended_early("run_query"))
 
     async def count(self, parent: str, query: Any) -> int:
         """How many documents a query finds, exactly; none of them is read."""
@@ -253,12 +244,11 @@ class Wire:
             failure = error
         return left, failure
 
-    async def commit(self, writes: Sequence[Any], *, transaction: bytes | None = None, once: bool = False) -> list[int]:
+    async def commit(self, writes: Sequence[Any], *, once: bool = False) -> list[int]:
         """Writes that happen together or not at all; their update times (0 for removals), aligned.
 
         Args:
             writes: made by ``requests``.
-            transaction: which ends by this; such a commit is sent once, since a second one would find it closed.
             once: don't send it again by itself; the caller looks first.
 
         Raises:
@@ -267,65 +257,8 @@ class Wire:
         """
         request = _Commit(database=self.place.database_name)
         request.writes.extend(writes)
-        if transaction:
-            request.transaction = transaction
-        answered = await self._call("commit", request, once=once or transaction is not None)
+        answered = await self._call("commit", request, once=once)
         return [from_timestamp(result.update_time) for result in answered.write_results]
-
-    # Transactions
-
-    async def begin_transaction(self, *, instead_of: bytes | None = None) -> bytes:
-        """A transaction that reads and writes.
-
-        Args:
-            instead_of: the one that was ABORTED; the engine lets the second attempt go first.
-        """
-        request = _Begin(database=self.place.database_name)
-        request.options.read_write.SetInParent()
-        if instead_of:
-            request.options.read_write.retry_transaction = instead_of
-        answered = await self._call("begin_transaction", request)
-        transaction: bytes = answered.transaction
-        return transaction
-
-    async def rollback(self, transaction: bytes) -> None:
-        """Let go of what a transaction holds. Whatever becomes of this: by itself it ends after a while."""
-        request = _Rollback(database=self.place.database_name, transaction=transaction)
-        with suppress(Exception):
-            await self._calls.unary("rollback", request, _ROLLBACK_SECONDS)
-
-    async def transact(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
-        """Read, decide, write: what ``work`` puts among the transaction's writes happens if what it read still holds.
-
-        Args:
-            work: called again with a new transaction when the last one came to nothing; must have no other effects.
-                With no writes the transaction is rolled back.
-
-        Returns:
-            What ``work`` returned.
-
-        Raises:
-            ConditionFailed: a precondition of a write did not hold.
-            StoreUnavailable: contended or without an answer until all tries were used up.
-        """
-        tries = self.tries()
-        lost = False
-        last: bytes | None = None
-        while True:
-            transaction = Transaction(self, await self.begin_transaction(instead_of=last), lost=lost)
-            try:
-                result = await work(transaction)
-                await transaction.finish()
-            except BaseException as error:
-                await self.rollback(transaction.id)
-                if error is not transaction.failure:
-                    raise
-                failure = transaction.failure
-            else:
-                return result
-            lost = lost or transaction.lost_now
-            last = transaction.id
-            await tries.again(failure)
 
     # One request
 
@@ -343,14 +276,12 @@ class Wire:
                 failure = error
             await tries.again(failure)
 
-    async def _stream(self, method: str, request: Any, *, query: Any = None, once: bool = False) -> list[Any]:
+    async def _stream(self, method: str, request: Any, *, query: Any = None) -> list[Any]:
         tries = self.tries()
         while True:
             try:
                 return await self._streamed(method, request, query)
             except StoreUnavailable as error:
-                if once:
-                    raise
                 failure = error
             await tries.again(failure)
 
@@ -378,60 +309,6 @@ class Wire:
 
     def _ended_early(self, method: str) -> StoreUnavailable:
         return StoreUnavailable(f"{self.place.host} ended its answer to {method} on {self.place.where} early")
-
-
-class Transaction:
-    """What ``work`` of :meth:`Wire.transact` is given.
-
-    Attributes:
-        id: as the engine calls it.
-        lost: whether an earlier attempt of the same work may have had its effect.
-        writes: what is to be written; made by ``requests``.
-    """
-
-    def __init__(self, wire: Wire, transaction: bytes, *, lost: bool) -> None:
-        self.id = transaction
-        self.lost = lost
-        self.writes: list[Any] = []
-        self._wire = wire
-        # Of this attempt: why another one may help, and whether it may have had its effect.
-        self.failure: StoreUnavailable | None = None
-        self.lost_now = False
-
-    async def get(self, names: Sequence[str], fields: Sequence[str] | None = None) -> dict[str, Document]:
-        """As :meth:`Wire.batch_get`; what is read can't change until this transaction ends."""
-        return await self._kept(self._wire.batch_get(names, fields, transaction=self.id))
-
-    async def query(self, parent: str, query: Any) -> list[Document]:
-        """As :meth:`Wire.run_query`, likewise."""
-        return await self._kept(self._wire.run_query(parent, query, transaction=self.id))
-
-    async def finish(self) -> None:
-        """Called once ``work`` has returned."""
-        if not self.writes:
-            await self._wire.rollback(self.id)
-            return
-        try:
-            await self._kept(self._wire.commit(self.writes, transaction=self.id))
-        except ConditionFailed as failed:
-            failed.lost = self.lost
-            raise
-        except StoreUnavailable as error:
-            self.lost_now = _was_lost(error)
-            raise
-
-    async def _kept(self, call: Awaitable[T]) -> T:
-        try:
-            return await call
-        except StoreUnavailable as error:
-            self.failure = error
-            raise
-        except CommandStoreError as error:
-            if error.__cause__ is None or not is_over(error.__cause__):
-                raise
-            # It took too long, or the engine forgot it; nothing was done.
-            self.failure = StoreUnavailable(error.message)
-            raise self.failure from error.__cause__
 
 
 class _Pace:

@@ -122,7 +122,7 @@ class FirestoreFaults:
             return Passage(request, came=lambda answers: _early(answers, random, owe))
         if fault in _LOST:
             return Passage(request, came=_instead(_error(_LOST[fault]), owe), hides=True)
-        if fault is not Fault.EXPIRED and method != "rollback":
+        if fault is not Fault.EXPIRED:
             owe()
         raise _error(fault)
 
