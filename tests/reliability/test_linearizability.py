@@ -8,6 +8,7 @@ from collections import Counter
 
 import pytest
 
+from commandstore import CommandStore
 from commandstore.memory import MemoryBackend
 from commandstore.testing.histories import run_clients
 from commandstore.testing.linearizability import Violation, check, command_model, register_model
@@ -51,6 +52,7 @@ def histories(make_backend, drive, *, operations, creating=ALL_WAYS, **options) 
             cut += history.cut
             unavailable += history.unavailable
             kinds += history.kinds
+        remove(make_backend(), names)
     seconds = time.monotonic() - began
     logger.info(
         "%s, %s: %d operations in %d histories, %d cut off, %d unavailable, %.1f s: %s",
@@ -64,6 +66,14 @@ def histories(make_backend, drive, *, operations, creating=ALL_WAYS, **options) 
         dict(kinds),
     )
     return kinds
+
+
+def remove(backend, names) -> None:
+    """So that all that there is fits into one page: a list of several is not of one moment."""
+    with CommandStore(backend) as store:
+        store.init()
+        for name in names:
+            store.delete(name)
 
 
 @pytest.mark.parametrize("drive", DRIVES)
