@@ -59,8 +59,8 @@ def random_scripts(
         cuts: what share of the operations is cut off.
         long: what share of the payloads is so long that an engine splits or moves it.
         creating: how they create.
-        listing: let them list, too; for stores whose lists show at once what was written. All that the store holds has to
-            fit into one page, as a list of several is not of one moment.
+        listing: let them list, too; for stores whose lists show at once what was written. All that the store holds
+            has to fit into one page, as a list of several is not of one moment.
         upkeep: let them compact, too.
     """
     random = Random(f"scripts {seed}")  # noqa: S311 - the same every time
