@@ -135,6 +135,14 @@ def dynamodb_pynamodb(count: int, _: str) -> float:
 
 
 def s3(count: int, _: str) -> float:
+    return _s3(count, tls=False)
+
+
+def s3_tls(count: int, _: str) -> float:
+    return _s3(count, tls=True)
+
+
+def _s3(count: int, *, tls: bool) -> float:
     from s3_create_many import portions, session  # noqa: PLC0415 - as above
     from s3_server import S3Server  # noqa: PLC0415 - as above
 
@@ -149,7 +157,7 @@ def s3(count: int, _: str) -> float:
                 assert store.create_many(portion).created
             return time.process_time() - began
 
-    with S3Server() as endpoint:
+    with S3Server(tls=tls) as endpoint:
         into(endpoint, "warm", portions(EACH))
         gc.collect()
         spent = into(endpoint, "many", portions(count))

@@ -1,16 +1,23 @@
 """An S3 that keeps objects in memory and costs little: what is left is what a client costs.
 
 No substitute for an engine in tests: it knows only what a store asks for, and believes any signature. Runs in a process
-of its own, so that its work isn't counted. ``with S3Server() as endpoint_url: ...``
+of its own, so that its work isn't counted. ``with S3Server() as endpoint_url: ...``; with ``tls=True`` it has a
+certificate of its own, which the SDK is told of by ``AWS_CA_BUNDLE``.
 """
 
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import hashlib
+import ipaddress
+import os
 import re
+import ssl
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
 _objects: dict[str, tuple[bytes, bytes]] = {}  # path: body, ETag
@@ -85,24 +92,63 @@ async def _talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         writer.close()
 
 
-async def _serve() -> None:
-    server = await asyncio.start_server(_talk, "127.0.0.1", 0, limit=2**26)
+async def _serve(certificate: str | None) -> None:
+    context = None
+    if certificate:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+    server = await asyncio.start_server(_talk, "127.0.0.1", 0, limit=2**26, ssl=context)
     print(server.sockets[0].getsockname()[1], flush=True)
     # The end of the parent, however it comes, closes our input.
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
 
 
+def _certificate() -> bytes:
+    """A key and a certificate for 127.0.0.1 that signs itself, in PEM."""
+    from cryptography import x509  # noqa: PLC0415 - only with TLS
+    from cryptography.hazmat.primitives import hashes, serialization  # noqa: PLC0415 - as above
+    from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415 - as above
+
+    key, now = ec.generate_private_key(ec.SECP256R1()), dt.datetime.now(tz=dt.UTC)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "a benchmark")])
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(hours=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem, no_password = serialization.Encoding.PEM, serialization.NoEncryption()
+    return key.private_bytes(pem, serialization.PrivateFormat.PKCS8, no_password) + made.public_bytes(pem)
+
+
 class S3Server:
-    """The server in a child process; gives its endpoint's URL."""
+    """The server in a child process; gives its endpoint's URL.
+
+    Args:
+        tls: speak HTTPS.
+    """
+
+    def __init__(self, *, tls: bool = False) -> None:
+        self._folder = tempfile.TemporaryDirectory() if tls else None
 
     def __enter__(self) -> str:
+        arguments = []
+        if self._folder is not None:
+            path = Path(self._folder.name) / "certificate.pem"
+            path.write_bytes(_certificate())
+            arguments, os.environ["AWS_CA_BUNDLE"] = [str(path)], str(path)
         self._child = subprocess.Popen(  # noqa: S603 - this very file, and no shell
-            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, __file__, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         assert self._child.stdout is not None
-        return f"http://127.0.0.1:{int(self._child.stdout.readline())}"
+        return f"http{'s' if self._folder else ''}://127.0.0.1:{int(self._child.stdout.readline())}"
 
     def __exit__(self, *_: object) -> None:
+        if self._folder is not None:
+            del os.environ["AWS_CA_BUNDLE"]
+            self._folder.cleanup()
         for pipe in (self._child.stdin, self._child.stdout):
             assert pipe is not None
             pipe.close()
@@ -110,4 +156,4 @@ class S3Server:
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve())
+    asyncio.run(_serve(sys.argv[1] if len(sys.argv) > 1 else None))

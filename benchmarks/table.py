@@ -62,6 +62,7 @@ ROWS = (
     Row("create_many", "DynamoDB", MICROSECONDS, 35, "dynamodb", DYNAMODB),
     Row("create_many", "DynamoDB, async", MICROSECONDS, 35, "dynamodb_async", DYNAMODB),
     Row("create_many", "S3", MICROSECONDS, 8, "s3", {"one PUT each": "s3_each"}),
+    Row("create_many", "S3, over TLS", MICROSECONDS, None, "s3_tls"),
     Row("create_many", "Firestore", MICROSECONDS, 30, "firestore", FIRESTORE),
     Row("create_many", "Firestore, async", MICROSECONDS, 30, "firestore_async", FIRESTORE),
     Row("whole sync", "SQLite to S3", RATE, 25_000, "sync_s3"),
@@ -162,7 +163,7 @@ class Table:
         if name.startswith(POSTGRES) and POSTGRES not in self._databases:
             return None
         count = {"sync": self._counts.synced, "list": self._counts.listed}.get(kind, self._counts.written)
-        if name == "s3":
+        if name in {"s3", "s3_tls"}:
             count *= 10  # else its directories are never merged
         place = self._databases.get(POSTGRES if name.startswith(POSTGRES) else kind, "")
         peer = name == "dynamodb_pynamodb"

@@ -34,7 +34,8 @@ from commandstore.errors import (
     InvalidCommand,
     InvalidQuery,
 )
-from commandstore.records import Fate, RecordCore, StoreOptions
+from commandstore.options import StoreOptions
+from commandstore.records import Fate, RecordCore
 
 __all__ = ["PAGE", "Fate", "Filters", "StoreCore", "StoreOptions", "askable", "is_int", "readable"]
 

@@ -10,7 +10,6 @@ the whole can be checked without the store.
 
 from __future__ import annotations
 
-import base64
 import os
 import secrets
 from collections.abc import Callable, Iterator
@@ -20,9 +19,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, Unpack
 
-import orjson
-
 from commandstore.audit.exported import RowProof, RowProver
+from commandstore.audit.lines import PROOF_FIELDS, entry_line, row_line
 from commandstore.codec import Record
 from commandstore.command import CommandQuery
 from commandstore.contract import Key
@@ -41,9 +39,7 @@ _PAGE_BYTES = 16 * 1024 * 1024
 _GROUP_BYTES = 32 * 1024 * 1024
 _GROUP_ROWS = 100_000
 _FIRST_PAGE = 100
-# In the order of RowProof.
-_PROOF_FIELDS = ("ledger_entry", "ledger_op", "ledger_index", "ledger_path", "ledger_digest")
-_NO_PROOF = (None,) * len(_PROOF_FIELDS)
+_NO_PROOF = (None,) * len(PROOF_FIELDS)
 _PROOF_BYTES = 500
 
 
@@ -120,7 +116,7 @@ def export_commands(
         numbers = prover.used()
         while some := list(islice(numbers, PAGE)):
             for entry in run(prover.entries(some)):
-                entries.write(orjson.dumps(entry.to_json(), option=orjson.OPT_APPEND_NEWLINE))
+                entries.write(entry_line(entry))
         return report
 
 
@@ -240,25 +236,7 @@ class _JsonLines:
         self._proofs = proofs
 
     def add(self, record: Record, proof: RowProof | None) -> None:
-        line: dict[str, Any] = {
-            "command_uuid": record.command_uuid,
-            "created_at": record.created_at,
-            "instance_id": record.instance_id,
-            "tenant_uuid": record.tenant_uuid,
-            "workspace_uuid": record.workspace_uuid,
-            "domain": record.domain,
-            "data_type": record.data_type,
-            "session_uuid": record.session_uuid,
-            "data_bytes": base64.b64encode(record.data).decode("ascii"),
-            "req_ctx": record.req_ctx,
-            "digest": record.digest.hex(),
-        }
-        if self._proofs:
-            line |= dict.fromkeys(_PROOF_FIELDS)
-        if proof is not None:
-            plain = (*proof[:3], [node.hex() for node in proof.path], proof.digest.hex())
-            line |= zip(_PROOF_FIELDS, plain, strict=True)
-        self._out.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
+        self._out.write(row_line(record, proof, proofs=self._proofs))
 
 
 class _Parquet:
@@ -284,7 +262,7 @@ class _Parquet:
         fields = [arrow.field(name, kind, nullable=False) for name, kind in types.items()]
         if proofs:
             kinds = (number, text, number, arrow.list_(binary), binary)
-            fields += [arrow.field(name, kind) for name, kind in zip(_PROOF_FIELDS, kinds, strict=True)]
+            fields += [arrow.field(name, kind) for name, kind in zip(PROOF_FIELDS, kinds, strict=True)]
         self._proofs = proofs
         self._schema = arrow.schema(fields)
         self._writer = parquet.ParquetWriter(

@@ -218,7 +218,9 @@ def rotate_key_file(path: Path | str) -> None:
         ConfigurationError: it is a key file of another kind, can't be read or can't be written, or something else
             changed it meanwhile.
     """
-    path = Path(path).resolve()  # a link stays one
+    path = Path(
+        os.path.realpath(path)
+    )  # a link stays one; Path.resolve() has an error of its own for links in a circle
     with _alone_in(path.parent):
         _rotate(path)
 

@@ -7,23 +7,24 @@ has one. ``sealing.py`` seals and opens.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from enum import Enum
 from functools import partial
 from typing import Any
 
+from commandstore.batches import chunks, waves
 from commandstore.codec import Record
 from commandstore.command import CommandQuery
 from commandstore.contract import CREATED, Backend, Created, Exists, Key, Rejected, Row, Slice, Window
-from commandstore.crypto import Crypto
 from commandstore.drive import AsyncDrive, Drive
 from commandstore.errors import CommandStoreError, ConfigurationError, DecryptionError, ReadOnlyStore, StoreClosed
 from commandstore.ledger.entry import Kind
 from commandstore.ledger.journal import Journal
 from commandstore.ledger.leaves import Leaf, Op, leaf_of
 from commandstore.ledger.log import Ledger
-from commandstore.ledger.signing import Signer
+from commandstore.options import StoreOptions
 from commandstore.sealing import Sealing
 
 __all__ = ["Fate", "RecordCore", "StoreOptions"]
@@ -37,26 +38,6 @@ class Fate(Enum):
     CONFLICTING = "conflicting"
 
 
-@dataclass(frozen=True, slots=True)
-class StoreOptions:
-    """How a store was initialised.
-
-    Attributes:
-        read_only: writes are refused.
-        crypto: seals and opens payloads; None keeps them plain.
-        attributes: whatever the application wants to keep beside its store; given back as it is.
-        on_undecryptable: ``"raise"``: a command that can't be decrypted is an error (in a list, one of ``corrupt``);
-            ``"keep"``: it is given as a :class:`~commandstore.SealedCommand`.
-        signer: signs the ledger's entries, in which whatever this store writes is recorded; None keeps no ledger.
-    """
-
-    read_only: bool = False
-    crypto: Crypto | None = field(default=None, repr=False)
-    attributes: Mapping[str, Any] = field(default_factory=dict)
-    on_undecryptable: str = "raise"
-    signer: Signer | None = field(default=None, repr=False)
-
-
 class RecordCore:
     """A backend, its drive and its options; plain records in and out."""
 
@@ -67,17 +48,13 @@ class RecordCore:
         self.ledger: Ledger | None = None
         self.sealing = Sealing(None, as_hex=False, drive=drive)
         self._open = False
+        # Of writes that were stopped: what may have been written, and is in no entry.
+        self._unrecorded: deque[Journal] = deque()
 
     # Opening and closing
 
     async def init(self, options: StoreOptions, *, create: bool) -> None:
-        if options.crypto is not None and not isinstance(options.crypto, Crypto):
-            raise ConfigurationError("crypto must have prepare, seal, open and digest (see commandstore.Crypto)")
-        # Not by the protocol, which would ask for the key's id: a key that is far away is asked when it has to sign.
-        if options.signer is not None and not callable(getattr(options.signer, "sign", None)):
-            raise ConfigurationError("signer must have key_id, algorithm, sign and public_key (commandstore.Signer)")
-        if options.on_undecryptable not in {"raise", "keep"}:
-            raise ConfigurationError('on_undecryptable is "raise" or "keep"')
+        options.check()
         if not self._open:
             if isinstance(self.drive, AsyncDrive):
                 self.drive.bind()
@@ -91,6 +68,7 @@ class RecordCore:
         """Know nothing of the ledger any more, where there is a signer: it is read when something is recorded."""
         signer = self.options.signer
         self.ledger = None if signer is None else Ledger(self.backend, self.drive, signer)
+        self._unrecorded.clear()
 
     async def close(self) -> None:
         if self._open:
@@ -182,6 +160,19 @@ class RecordCore:
         if own is None:
             return await self._settle(records, partial(self._insert, journal))
         await self.ready_to_record()
+        with suppress(IndexError):
+            while True:
+                own.take_over(self._unrecorded.popleft())
+        try:
+            return await self._write_and_record(records, own, kind)
+        finally:
+            # Whatever stopped it, also a task that was cancelled: what was written is recorded with the next write.
+            if own.waiting:
+                self._unrecorded.append(own)
+
+    async def _write_and_record(
+        self, records: Sequence[Record], own: Journal, kind: Kind
+    ) -> list[Fate | CommandStoreError]:
         try:
             fates = await self._settle(records, partial(self._insert, own))
         except CommandStoreError as stop:
@@ -205,6 +196,8 @@ class RecordCore:
         """
         if self.ledger is None:
             return None
+        # What is sealed anew has another digest: where the ledger knows the command, that is an update to it.
+        careful = careful or self.options.crypto is not None
         return Journal(self.ledger, fresh=not self.sealing.digests_are_of_ciphers, careful=careful)
 
     async def replace_recorded(self, plain: Record, *, kind: Kind = "update") -> bool:
@@ -276,8 +269,8 @@ class RecordCore:
     ) -> list[Fate | CommandStoreError]:
         fates: list[Any] = [None] * len(records)
         first: dict[str, int] = {}
-        for wave in _waves(records):
-            for chunk in _chunks(wave, records, self.backend):
+        for wave in waves(records):
+            for chunk in chunks(wave, records, self.backend):
                 try:
                     found = await settle([records[index] for index in chunk])
                 except CommandStoreError as error:
@@ -331,6 +324,9 @@ class RecordCore:
         except CommandStoreError as error:
             error.fates = fates = await self._fates(plain, sealed, error.outcomes or [None] * len(plain))
             _note(journal, since, sealed, fates)
+            raise
+        except BaseException:  # a task that is cancelled, Ctrl-C: nobody knows what was done
+            _note(journal, since, sealed, [None] * len(sealed))
             raise
         fates = await self._fates(plain, sealed, outcomes)
         _note(journal, since, sealed, fates)
@@ -388,36 +384,4 @@ def _note(
     if journal is not None:
         journal.created((record for record, fate in zip(sealed, fates, strict=True) if fate is Fate.CREATED), since)
         journal.found(record for record, fate in zip(sealed, fates, strict=True) if fate is Fate.DUPLICATE)
-
-
-def _waves(records: Sequence[Record]) -> Iterator[Sequence[int]]:
-    """Indexes so that no uuid stands twice in one wave.
-
-    The first command of each uuid goes first; the second meets it as one that is there; and so on.
-    """
-    if records and len({record.command_uuid for record in records}) == len(records):  # as nearly always
-        yield range(len(records))
-        return
-    waiting: Sequence[int] = range(len(records))
-    while waiting:
-        chosen: dict[str, int] = {}
-        later = [index for index in waiting if chosen.setdefault(records[index].command_uuid, index) != index]
-        yield list(chosen.values())
-        waiting = later
-
-
-def _chunks(indexes: Sequence[int], records: Sequence[Record], backend: Backend) -> Iterator[Sequence[int]]:
-    """Cut into what the backend takes at once, by count and by bytes."""
-    if len(indexes) <= backend.insert_count and sum(records[i].size for i in indexes) <= backend.insert_bytes:
-        yield indexes
-        return
-    chunk: list[int] = []
-    size = 0
-    for index in indexes:
-        weight = records[index].size
-        if chunk and (len(chunk) >= backend.insert_count or size + weight > backend.insert_bytes):
-            yield chunk
-            chunk, size = [], 0
-        chunk.append(index)
-        size += weight
-    yield chunk
+        journal.perhaps(record for record, fate in zip(sealed, fates, strict=True) if fate is None)

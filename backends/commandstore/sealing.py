@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from commandstore import codec
 from commandstore.codec import Record
-from commandstore.crypto import Context, Crypto, Sealed
+from commandstore.crypto import Context, Crypto, NoKey, Sealed
 from commandstore.drive import Drive
 from commandstore.errors import DecryptionError
 
@@ -58,7 +58,10 @@ class Sealing:
         return sealed
 
     async def keyed(self, records: Sequence[Record]) -> list[bytes | DecryptionError]:
-        """The digests of plain records as this store keeps them beside sealed ones."""
+        """The digests of plain records as this store keeps them beside sealed ones.
+
+        ``b""`` where their tenant has no key yet: nothing of it can be there.
+        """
         crypto = self._crypto
         if crypto is None or self._as_hex:
             return [record.digest for record in records]
@@ -70,6 +73,8 @@ class Sealing:
         for record, context in zip(records, contexts, strict=True):
             try:
                 digests.append(crypto.digest(record.digest, context))
+            except NoKey:
+                digests.append(b"")
             except DecryptionError as error:
                 digests.append(_named(record, error))
         return digests

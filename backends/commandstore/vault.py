@@ -21,21 +21,22 @@ import base64
 import hashlib
 import os
 import secrets
-import struct
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, NamedTuple, NoReturn, Protocol
+from typing import Any, NamedTuple, NoReturn
 
 import orjson
 
 from commandstore.contract import Register
+from commandstore.crypto.base import NoKey
 from commandstore.crypto.envelope import DataKey
 from commandstore.crypto.keycache import Kept, KeyCache
-from commandstore.crypto.service import aead, key_of
+from commandstore.crypto.root import LocalRoot, Root
+from commandstore.crypto.service import aead
 from commandstore.drive import run
-from commandstore.errors import ConfigurationError, DecryptionError, StoreUnavailable
+from commandstore.errors import ConfigurationError, CorruptRecord, DecryptionError, StoreUnavailable
 from commandstore.store import CommandStore
 
 __all__ = ["LocalRoot", "Root", "TenantKeys"]
@@ -48,61 +49,6 @@ _WRAPPED_BYTES = 1 + _ID_BYTES + _NONCE_BYTES + _KEY_BYTES + 16
 _BOUND = b"commandstore data key 1\0"
 _TRIES = 20
 _LOCKS = 16
-
-
-class Root(Protocol):
-    """What wraps the keys of the tenants. May block; is called from several threads."""
-
-    def wrap(self, plain: bytes, context: Mapping[str, str]) -> bytes:
-        """Wrap a key, bound to a context."""
-
-    def unwrap(self, wrapped: bytes, context: Mapping[str, str]) -> bytes:
-        """The key again.
-
-        Raises:
-            DecryptionError: it was wrapped by another root or for another context, or was altered.
-        """
-
-
-class LocalRoot:
-    """A root that is a key in this process: AES-256-GCM, ``nonce || cipher || tag``, the context as additional data.
-
-    Args:
-        key: exactly 32 bytes.
-        old_keys: keys that were used before; what they wrapped can still be unwrapped.
-
-    Raises:
-        ConfigurationError: a key has another length.
-        MissingDependency: the ``crypto`` extra isn't installed.
-    """
-
-    def __init__(self, key: bytes, *, old_keys: Sequence[bytes] = ()) -> None:
-        make, self._invalid = aead()
-        self._aeads = [make(key_of(one)) for one in (key, *old_keys)]
-
-    def wrap(self, plain: bytes, context: Mapping[str, str]) -> bytes:
-        """See :meth:`Root.wrap`."""
-        nonce = os.urandom(_NONCE_BYTES)
-        cipher: bytes = self._aeads[0].encrypt(nonce, plain, _flat(context))
-        return nonce + cipher
-
-    def unwrap(self, wrapped: bytes, context: Mapping[str, str]) -> bytes:
-        """See :meth:`Root.unwrap`."""
-        cause: Exception | None = None
-        for one in self._aeads:
-            try:
-                plain: bytes = one.decrypt(wrapped[:_NONCE_BYTES], wrapped[_NONCE_BYTES:], _flat(context))
-            except (self._invalid, ValueError) as error:
-                cause = error
-            else:
-                return plain
-        raise DecryptionError("a tenant's key was wrapped by another root key, or was altered") from cause
-
-    def __repr__(self) -> str:
-        return "LocalRoot()"
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("a LocalRoot holds a key and is not to be pickled")
 
 
 class _Master(NamedTuple):
@@ -205,9 +151,10 @@ class TenantKeys:
         """The key of the tenant's digests, made with its first master key.
 
         Raises:
+            NoKey: the tenant has none yet.
             DecryptionError: the tenant's key was destroyed.
         """
-        return self._keys(tenant_uuid, make=True).digest
+        return self._keys(tenant_uuid, make=False).digest
 
     # Upkeep
 
@@ -220,37 +167,55 @@ class TenantKeys:
             The id of the new key.
 
         Raises:
+            ConfigurationError: the tenant has no key yet; nothing was changed.
             DecryptionError: the tenant's key was destroyed.
         """
         id_, wrapped = self._new_master(tenant_uuid)
 
         def change(document: dict[str, Any] | None) -> dict[str, Any]:
-            document = document or self._new(tenant_uuid)
+            if document is None:
+                raise self._none(tenant_uuid, "rotate (its first command makes one)")
             _raise_if_destroyed(document, tenant_uuid)
             return {**document, "masters": [{"id": id_, "wrapped": wrapped}, *document["masters"]]}
 
         self._change(tenant_uuid, change)
         return id_
 
-    def destroy(self, tenant_uuid: str) -> datetime:
+    def destroy(self, tenant_uuid: str, *, in_advance: bool = False) -> datetime:
         """Destroy the tenant's keys: what they sealed is unreadable for good, everything else stays.
 
         What remains says when, and keeps a new key from being made for this tenant. This process forgets its keys at
         once, but for those that an :class:`EnvelopeCrypto` keeps (its ``forget``); others after their ``max_age``.
 
+        Args:
+            tenant_uuid: whose; one that never had a key may be a slip of the pen.
+            in_advance: let it have had none: from now on none is ever made.
+
         Returns:
             When it was destroyed; the first time, if it was already.
+
+        Raises:
+            ConfigurationError: the tenant never had a key, and not ``in_advance``; nothing was changed.
         """
         when = self._now().astimezone(UTC).isoformat(timespec="seconds")
-        document = self._change(
-            tenant_uuid,
-            lambda found: (
-                found
-                if found is not None and "destroyed" in found
-                else {"version": _VERSION, "tenant": tenant_uuid, "destroyed": when}
-            ),
+
+        def change(found: dict[str, Any] | None) -> dict[str, Any]:
+            if found is None and not in_advance:
+                raise self._none(tenant_uuid, "destroy")
+            gone = {"version": _VERSION, "tenant": tenant_uuid, "destroyed": when}
+            return found if found is not None and "destroyed" in found else gone
+
+        return datetime.fromisoformat(self._change(tenant_uuid, change)["destroyed"])
+
+    def destroyed(self, tenant_uuid: str) -> datetime | None:
+        """When the tenant's keys were destroyed; None if they weren't, or it never had one."""
+        _, found = self._read(tenant_uuid)
+        return datetime.fromisoformat(found["destroyed"]) if found is not None and "destroyed" in found else None
+
+    def _none(self, tenant: str, what: str) -> ConfigurationError:
+        return ConfigurationError(
+            f"tenant {tenant!a} has no key in {self._store}, so there is none to {what}; nothing was changed"
         )
-        return datetime.fromisoformat(document["destroyed"])
 
     # Registers
 
@@ -273,7 +238,7 @@ class TenantKeys:
         _, document = self._read(tenant)
         if document is None:
             if not make:
-                raise DecryptionError(f"tenant {tenant!a} has no key in {self._store}")
+                raise NoKey(f"tenant {tenant!a} has no key in {self._store}")
             document = self._change(tenant, lambda found: found or self._new(tenant))
         _raise_if_destroyed(document, tenant)
         try:
@@ -288,7 +253,13 @@ class TenantKeys:
 
     def _read(self, tenant: str) -> tuple[Register | None, dict[str, Any] | None]:
         self._store.core.ready()
-        found = run(self._store.core.backend.register_get(_register(tenant)))
+        try:
+            found = run(self._store.core.backend.register_get(_register(tenant)))
+        except CorruptRecord as error:
+            raise DecryptionError(
+                f"the keys of tenant {tenant!a} in {self._store} can't be read: {error}; restore that register, and do "
+                "not remove it: a new key opens nothing that these sealed"
+            ) from error
         if found is None:
             return None, None
         try:
@@ -386,9 +357,3 @@ def _register(tenant: str) -> str:
 
 def _context(tenant: str, key: str) -> dict[str, str]:
     return {"tenant_uuid": tenant, "key": key}
-
-
-def _flat(context: Mapping[str, str]) -> bytes:
-    """A context as bytes, so that no two have the same."""
-    parts = [text.encode() for pair in sorted(context.items()) for text in pair]
-    return b"commandstore root 1\0" + b"".join(struct.pack(">I", len(part)) + part for part in parts)

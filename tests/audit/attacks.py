@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from audit.scene import ALL, HISTORY, MALLORY, SIGNER, Scene, a_command, forged, leaf_of
+from audit.scene import ALL, HEAD, HISTORY, MALLORY, SIGNER, Scene, a_command, forged, leaf_of
+from commandstore.audit.chain import entry_register
 from commandstore.codec import encode
 
 Found = set[tuple[str, str | int | None]]
@@ -141,6 +142,26 @@ def alter_one_byte_of_a_body(it: Scene) -> None:
 @attack(("entry", 2), *(("added", f"b{n}") for n in range(4)))
 def drop_a_body(it: Scene) -> None:
     it.register(f"ledger/leaves/{it.entry(2).root}/0", None)
+
+
+# An entry, and the leaves of the deletion of a4, which is not believed. What else is wrong is named all the same.
+@attack(
+    *(("entry", 2), ("entry", 4)),
+    *(("added", f"b{n}") for n in range(4)),
+    *(("dropped", "a4"), ("altered", "d1")),
+    everywhere=True,
+)
+def damage_registers(it: Scene) -> None:
+    body = f"ledger/leaves/{it.entry(4).root}/0"
+    it.damage(entry_register(2))
+    it.damage(body)
+    it.replace(forged(it.record("d1"), data=b"altered"))
+
+
+@attack(("entry", 1), ("altered", "d1"), since={("entry", 6)})
+def damage_the_head(it: Scene) -> None:
+    it.damage(HEAD)
+    it.replace(forged(it.record("d1"), data=b"altered"))
 
 
 @attack(("entry", 3), ("altered", "a5"))

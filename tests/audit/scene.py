@@ -7,18 +7,23 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import orjson
+import pytest
+from sqlalchemy import text
 
-from commandstore import Command, CommandStore
+from commandstore import Command, CommandStore, CorruptRecord
 from commandstore.audit import AuditReport, verify_ledger
 from commandstore.audit.chain import entry_register
 from commandstore.codec import Record, plain_record
 from commandstore.command import CommandQuery
 from commandstore.drive import BlockingDrive, run
+from commandstore.dynamodb.layout import REGISTER
+from commandstore.firestore.requests import put
 from commandstore.ledger import Ed25519Signer, Entry, Leaf
 from commandstore.ledger.entry import sign, state
 from commandstore.ledger.leaves import pack, stored_digest
 from commandstore.ledger.log import Ledger
 from commandstore.memory import MemoryBackend
+from commandstore.s3.layout import register_key
 
 SIGNER = Ed25519Signer(bytes(32))
 MALLORY = Ed25519Signer(bytes(range(32)))
@@ -133,6 +138,26 @@ class Scene:
         assert run(
             self.backend.register_swap(name, value, expected=found.token if found else None, token=secrets.token_hex(8))
         )
+
+    def damage(self, name: str) -> None:
+        """Make a register none, by what its engine has for that."""
+        backend = self.backend
+        if backend.store_type in {"sqlite", "postgresql"}:
+            with backend._writing() as connection:
+                sql = text("UPDATE commandstore_registers SET value = NULL WHERE name = :name")
+                assert connection.execute(sql, {"name": name}).rowcount == 1
+        elif backend.store_type == "dynamodb":
+            item = {"uuid": {"S": name}, "part": {"S": REGISTER}, "value": {"S": "no bytes"}, "token": {"S": "t"}}
+            run(backend._wire.call("PutItem", {"TableName": backend._place.table, "Item": item}))
+        elif backend.store_type == "s3":
+            run(backend._wire.put(register_key(name), b"{"))
+        elif backend.store_type == "firestore":
+            run(backend._wire.commit([put(backend._layout.register(name), {"value": "no bytes", "token": "t"})]))
+        else:
+            self.register(name, b"memory takes any bytes, and nothing else")
+        if backend.store_type != "memory":
+            with pytest.raises(CorruptRecord):
+                run(backend.register_get(name))
 
     def raw(self, sequence: int) -> bytes:
         return run(self.backend.register_get(entry_register(sequence))).value

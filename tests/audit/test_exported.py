@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from audit.scene import ALL, HISTORY, KEYS, MALLORY, SIGNER, Scene, a_command, forged, leaf_of, opened
-from commandstore import ConfigurationError, CryptoService, LedgerError, export_commands
-from commandstore.audit import ExportCheck, check_export
+from commandstore import ConfigurationError, CryptoService, LedgerError, export_commands, open_store
+from commandstore.audit import ExportCheck, adopt, check_export
 from commandstore.audit.exported import RowProver, Tree
 from commandstore.codec import encode
 from commandstore.drive import run
 from commandstore.ledger.merkle import path_to, root_of
+from commandstore.testing.comby import create_sqlite, raw_insert_sqlite
 
 
 @pytest.fixture
@@ -45,6 +50,11 @@ def test_a_part_of_a_store_holds_too(it: Scene, tmp_path: Path) -> None:
     assert (checked(tmp_path / "part").proven, checked(tmp_path / "part").entries) == (2, 1)
     assert export_commands(it.store, tmp_path / "none", proofs=True, tenant_uuid="?").commands == 0
     assert checked(tmp_path / "none").holds
+
+
+def write(path: Path, rows: list[Any]) -> None:
+    """Write rows as an export does."""
+    path.write_bytes(b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows))
 
 
 def consistent(row: dict[str, Any], **fields: Any) -> dict[str, Any]:
@@ -87,7 +97,7 @@ TOUCHED: list[tuple[Callable[[list[dict[str, Any]]], Any], str]] = [
 def test_a_row_that_was_touched_is_named(exported: Path, touch: Any, reason: str) -> None:
     rows = [json.loads(line) for line in exported.read_text().splitlines()]
     touch(rows)
-    exported.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    write(exported, rows)
     check = checked(exported)
     assert (check.bad, check.holds) == (1, False)
     [finding] = check.findings
@@ -95,10 +105,104 @@ def test_a_row_that_was_touched_is_named(exported: Path, touch: Any, reason: str
     assert reason in finding.reason
 
 
+def respelled_hex(line: bytes) -> bytes:
+    row = orjson.loads(line)
+    return orjson.dumps(row | {"ledger_path": [node.upper() for node in row["ledger_path"]]})
+
+
+RESPELLED: list[Callable[[bytes], bytes]] = [
+    # What other readers take, where two fields have one name.
+    lambda line: line.replace(b"{", b'{"data_bytes":"RVZJTA==","tenant_uuid":"EVIL",', 1),
+    lambda line: line.replace(b"{", b'{"ledger_entry":1,', 1),
+    lambda line: line.replace(b"{", b'{"approved_by":"mallory",', 1),
+    lambda line: line[:-1] + b',"approved_by":"mallory"}',
+    respelled_hex,
+    lambda line: orjson.dumps(orjson.loads(line), option=orjson.OPT_SORT_KEYS),
+    lambda line: line.replace(b":", b": ", 1),
+    lambda line: line + b" ",
+    lambda line: line.replace(b'"a1"', b'"\\u0061\\u0031"'),
+]
+
+
+@pytest.mark.parametrize("respell", RESPELLED)
+def test_a_row_in_other_bytes_than_an_export_writes_does_not_hold(exported: Path, respell: Any) -> None:
+    lines = exported.read_bytes().splitlines()
+    exported.write_bytes(b"\n".join([lines[0], respell(lines[1]), *lines[2:]]))
+    check = checked(exported)
+    assert (check.bad, check.proven, check.holds) == (1, len(ALL) - 1, False)
+    [finding] = check.findings
+    assert (finding.line, finding.command_uuid) == (2, "a1")
+    assert "not spelled as an export writes it" in finding.reason
+
+
+def test_line_ends_may_be_those_of_another_system(exported: Path) -> None:
+    exported.write_bytes(exported.read_bytes().replace(b"\n", b"\r\n"))
+    assert checked(exported).holds
+
+
+def respelled_signature(line: bytes) -> bytes:
+    entry = orjson.loads(line)
+    first, last = entry["signature"][:-3], entry["signature"][-3]
+    assert entry["signature"].endswith("==")
+    return orjson.dumps(entry | {"signature": f"{first}{chr(ord(last) + 1)}=="})
+
+
+@pytest.mark.parametrize(
+    "respell",
+    [
+        respelled_signature,
+        lambda line: line.replace(b"{", b'{"statement":"{}",', 1),
+        lambda line: line.replace(b":", b": ", 1),
+    ],
+)
+def test_an_entry_in_other_bytes_than_an_export_writes_does_not_hold(exported: Path, respell: Any) -> None:
+    beside = Path(f"{exported}.ledger.jsonl")
+    lines = beside.read_bytes().splitlines()
+    beside.write_bytes(b"\n".join([respell(lines[0]), *lines[1:]]))
+    check = checked(exported)
+    assert (check.bad_entries, check.holds) == (1, False)
+    assert "not spelled as an export writes it" in check.findings[0].reason
+
+
+def test_an_export_without_proofs_has_none(it: Scene, exported: Path) -> None:
+    export_commands(it.store, exported, force=True)
+    check = checked(exported)
+    assert (check.unproven, check.bad) == (len(ALL), 0)
+
+
+def test_rows_without_a_time_come_first_as_the_store_lists_them(tmp_path: Path) -> None:
+    database, out = tmp_path / "app.db", tmp_path / "out"
+    create_sqlite(database, "C")
+    with closing(sqlite3.connect(database)) as connection:
+        for uuid, time in (("zz", None), ("aa", 0), ("negative", -5), ("later", 7)):
+            raw_insert_sqlite(connection, uuid=uuid, created_at=time)
+    with open_store(f"sqlite:///{database}", signer=SIGNER) as store:
+        assert adopt(store).adopted == 4
+        export_commands(store, out, proofs=True)
+    lines = dict(zip(("zz", "negative", "aa", "later"), out.read_bytes().splitlines(), strict=True))
+    assert checked(out).holds
+    right = set()
+    for order in itertools.permutations(lines):
+        out.write_bytes(b"\n".join(lines[uuid] for uuid in order))
+        if checked(out).holds:
+            right.add(order)
+    # Which of time 0 have none can't be seen in an export.
+    assert right == {
+        ("zz", "negative", "aa", "later"),
+        ("aa", "negative", "zz", "later"),
+        ("aa", "zz", "negative", "later"),
+        ("negative", "aa", "zz", "later"),
+    }
+    for order in right:
+        for uuid, at in itertools.product(lines, range(5)):
+            out.write_bytes(b"\n".join(lines[one] for one in [*order[:at], uuid, *order[at:]]))
+            assert [finding.reason for finding in checked(out).findings], (order, uuid, at)
+
+
 def test_a_row_without_a_proof_is_counted(exported: Path) -> None:
     rows = [json.loads(line) for line in exported.read_text().splitlines()]
     rows[2] |= dict.fromkeys(name for name in rows[2] if name.startswith("ledger_"))
-    exported.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    write(exported, rows)
     check = checked(exported)
     assert (check.unproven, check.bad, check.holds) == (1, 0, False)
 
@@ -154,12 +258,12 @@ def test_of_a_cipher_uuid_and_time_are_proven_and_nothing_else(tmp_path: Path) -
     export_commands(it.store, out, proofs=True)
     [row] = map(json.loads, out.read_text().splitlines())
     for field, value in {"data_bytes": X, "tenant_uuid": "u", "domain": "x"}.items():
-        out.write_text(json.dumps(consistent(row, **{field: value})))
+        write(out, [consistent(row, **{field: value})])
         check = checked(out, sealed=True)
         # So whoever forged it must not be told that it holds.
         assert (check.sealed, check.recorded, check.holds) == (1, True, False)
     for field, value in {"command_uuid": "d", "created_at": 6}.items():
-        out.write_text(json.dumps(consistent(row, **{field: value})))
+        write(out, [consistent(row, **{field: value})])
         assert (checked(out, sealed=True).bad, checked(out, sealed=True).recorded) == (1, False)
 
 

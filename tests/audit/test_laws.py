@@ -27,6 +27,7 @@ from commandstore.contract import Row
 from commandstore.drive import run
 from commandstore.errors import StoreUnavailable
 from commandstore.ledger.entry import sign
+from commandstore.ledger.leaves import MAX_LEAVES, most_parts
 from commandstore.ledger.signing import Verifier
 from commandstore.memory import MemoryBackend
 
@@ -412,7 +413,8 @@ def test_a_head_that_lags_behind_is_no_finding(it: Scene) -> None:
     assert it.audit().clean
 
 
-def test_a_forged_entry_of_a_million_bodies_is_not_read(it: Scene) -> None:
+@pytest.mark.parametrize("parts", [most_parts(MAX_LEAVES), 1_000_000])
+def test_a_forged_entry_of_many_bodies_is_not_read(it: Scene, parts: int) -> None:
     asked: list[str] = []
     before = it.backend.register_get
 
@@ -421,8 +423,8 @@ def test_a_forged_entry_of_a_million_bodies_is_not_read(it: Scene) -> None:
         return await before(name)
 
     it.backend.register_get = watched
-    value = it.raw(2).replace(rb"\"parts\":1", rb"\"parts\":1000000")
-    it.set_entry(2, value)
+    value = it.raw(2).replace(rb"\"count\":4", rb"\"count\":%d" % MAX_LEAVES)
+    it.set_entry(2, value.replace(rb"\"parts\":1", rb"\"parts\":%d" % parts))
     asked.clear()
     assert ("entry", 2) in named(it.audit())
     assert len(asked) < 100

@@ -84,4 +84,5 @@ def key_file(tmp_path: Any) -> str:
     """A file with a key."""
     path = tmp_path / "key"
     path.write_bytes(KEY)
+    path.chmod(0o600)
     return str(path)

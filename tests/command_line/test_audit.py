@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import sqlite3
 import stat
 from contextlib import closing
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -143,6 +146,41 @@ def test_tenants_that_are_too_many_are_said(cli, audited, monkeypatch):
     assert cli(*audited.verify, "--lists").out.startswith("the lists of tenants were not compared")
 
 
+def test_a_checkpoint_that_can_not_be_written_is_told_before_the_audit(refused, audited, monkeypatch):
+    monkeypatch.setattr("commandstore.cli.audit.verify_ledger", lambda *_, **__: pytest.fail("it was audited"))
+    for place in ("absent/checkpoint", "signing-key/checkpoint", "x" * 300):
+        said = refused(*audited.verify, "--checkpoint", audited.path / place)
+        assert "the checkpoint " in said
+    assert not list(audited.path.glob(".commandstore-*"))
+
+
+def test_what_was_found_is_said_although_the_checkpoint_can_not_be_written(cli, audited, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    file = audited.path / "checkpoint"
+    result = cli(*audited.verify, "--checkpoint", file)
+    assert result.code == 2
+    assert result.out.startswith("clean: full audit up to entry 1: ")
+    assert f"error: can't write the checkpoint '{file}': No space left on device; the audit was done" in result.err
+    document = cli(*audited.verify, "--checkpoint", file, "--json").document
+    assert (document["clean"], document["error"]["type"]) == (True, "ConfigurationError")
+    assert not file.exists()
+
+
+def test_a_checkpoint_that_is_required_and_gone_is_no_clean_audit(cli, refused, audited):
+    file = audited.path / "checkpoint"
+    required = (*audited.verify, "--require-checkpoint")
+    assert "--checkpoint FILE" in refused(*required)
+    assert "there is no checkpoint" in refused(*required, "--checkpoint", file)
+    assert not file.exists()
+    assert cli(*audited.verify, "--checkpoint", file).code == 0
+    assert cli(*required, "--checkpoint", file).code == 0
+    file.unlink()
+    assert "nothing was audited" in refused(*required, "--checkpoint", file)
+
+
 def test_a_damaged_checkpoint_is_refused(refused, audited):
     (audited.path / "checkpoint").write_text("{}")
     assert "no checkpoint of an audit" in refused(*audited.verify, "--checkpoint", audited.path / "checkpoint")
@@ -221,6 +259,42 @@ def test_an_export_with_proofs_is_checked_row_by_row(cli, refused, audited):
     assert result.code == 1
     assert result.out.splitlines()[1].split()[:3] == ["export", "1", "c0"]
     assert cli(*check, "--json").document["bad"] == 1
+
+
+def test_an_option_that_says_nothing_of_what_is_checked_is_refused(cli, refused, audited):
+    cli("export", audited.url, audited.path / "out", "--proofs")
+    cli("audit", "prove", audited.url, "c3", "--out", audited.path / "proof")
+    (audited.path / "garbage").write_bytes(b"\xff")
+    beside = ("--ledger", audited.path / "out.ledger.jsonl")
+    check = ("audit", "check", audited.path / "out", *beside, "--public-key", audited.public)
+    assert "--command is for a proof" in refused(*check, "--command", audited.path / "garbage")
+    check = ("audit", "check", audited.path / "proof", "--public-key", audited.public)
+    assert "--ledger" in refused(*check, "--sealed")
+    assert cli(*check).code == 0
+
+
+def test_an_export_as_parquet_is_not_taken_for_lines(cli, refused, audited):
+    pytest.importorskip("pyarrow")
+    file = audited.path / "out"
+    assert cli("export", audited.url, file, "--proofs", "--format", "parquet").code == 0
+    check = ("audit", "check", file, "--public-key", audited.public)
+    for more in ((), ("--ledger", f"{file}.ledger.jsonl")):
+        said = refused(*check, *more)
+        assert said.startswith(f"'{file}' is Parquet, and check reads JSON Lines: ")
+        assert "--format jsonl" in said
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a pipe has no name there")
+def test_an_export_may_come_from_a_pipe(cli, audited):
+    cli("export", audited.url, audited.path / "out", "--proofs")
+    reader, writer = os.pipe()
+    os.write(writer, (audited.path / "out").read_bytes())
+    os.close(writer)
+    beside = ("--ledger", audited.path / "out.ledger.jsonl")
+    result = cli("audit", "check", f"/dev/fd/{reader}", *beside, "--public-key", audited.public)
+    os.close(reader)
+    assert (result.code, result.out.split(":")[0]) == (0, "holds")
+    assert ": 6 rows = 6 proven" in result.out
 
 
 def test_an_export_of_what_the_ledger_does_not_know_says_so(cli, audited):

@@ -18,6 +18,7 @@ from commandstore.testing.engines import Engine
 def tenants(tmp_path):
     """A key file of keys per tenant."""
     (tmp_path / "root").write_text(KEY.hex())
+    (tmp_path / "root").chmod(0o600)
     url = f"sqlite:///{tmp_path}/keys.db"
     with open_store(url, create=True):
         pass
@@ -95,6 +96,20 @@ def test_tenant_destroy_makes_that_tenants_payloads_unreadable_alone(cli, refuse
     assert ([one["command_uuid"] for one in listed["commands"]], listed["total"]) == (["b"], 2)
     again = cli("keys", "tenant-destroy", tenants, "t", "--yes", "--json").document
     assert again["destroyed"] in destroyed.out
+    assert again["already"] is True
+    assert "was destroyed already, on 20" in cli("keys", "tenant-destroy", tenants, "t", "--yes").out
+
+
+@pytest.mark.parametrize("tenant", ["typo", ""])
+def test_a_tenant_that_never_had_a_key_is_an_error_and_may_have_one_later(cli, refused, memory, tenants, tenant):
+    create(cli, memory(), "a", tenants)
+    for command in (("tenant-destroy", tenants, tenant, "--yes"), ("rotate", tenants, "--tenant", tenant)):
+        said = refused("keys", *command)
+        assert said.startswith(f"tenant '{tenant}' has no key in sqlite:")
+        assert said.endswith("; nothing was changed")
+    assert create(cli, memory(), "b", tenants, tenant).code == 0
+    destroyed = cli("keys", "tenant-destroy", tenants, tenant, "--yes", "--json").document
+    assert (destroyed["tenant_uuid"], destroyed["already"]) == (tenant, False)
 
 
 def test_kms_prints_a_key_file_that_works(cli, memory, tmp_path, ministack: Engine, monkeypatch):

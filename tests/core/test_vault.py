@@ -22,7 +22,7 @@ from commandstore import (
     ReadOnlyStore,
     StoreUnavailable,
 )
-from commandstore.crypto import Context, EnvelopeCrypto
+from commandstore.crypto import Context, EnvelopeCrypto, NoKey
 from commandstore.memory import MemoryBackend
 from commandstore.vault import LocalRoot, TenantKeys
 
@@ -61,7 +61,14 @@ def test_what_was_generated_is_unwrapped_by_every_process(place: MemoryBackend) 
         assert len(made.plain) == 32
         assert opened(place).unwrap(made.wrapped, tenant) == made.plain
         assert opened(place).digest_key(tenant) == keys.digest_key(tenant)
+    keys.generate("u")
     assert len({keys.digest_key(tenant) for tenant in ("t", "", "u")}) == 3
+
+
+def test_who_asks_for_the_key_of_digests_makes_none(place: MemoryBackend) -> None:
+    with pytest.raises(NoKey):
+        opened(place).digest_key("t")
+    assert not place._registers
 
 
 def test_two_data_keys_are_never_alike(place: MemoryBackend) -> None:
@@ -130,10 +137,12 @@ def test_the_loser_of_a_race_takes_the_winners_key(place: MemoryBackend, monkeyp
     def slow(self: LocalRoot, plain: bytes, context: Any) -> bytes:
         if not won:
             won.append(b"")
+            other.generate("t")
             won.append(other.digest_key("t"))
         return wrap(self, plain, context)
 
     monkeypatch.setattr(LocalRoot, "wrap", slow)
+    keys.generate("t")
     assert keys.digest_key("t") == won[1]
 
 
@@ -238,8 +247,29 @@ def test_nothing_of_a_destroyed_key_is_left(place: MemoryBackend) -> None:
     assert values(place) == [{"version": 1, "tenant": "t", "destroyed": "2025-03-01T12:30:15+00:00"}]
 
 
+@pytest.mark.parametrize("tenant", ["typo", ""])
+def test_a_tenant_that_never_had_a_key_is_neither_destroyed_nor_rotated(place: MemoryBackend, tenant: str) -> None:
+    keys = opened(place)
+    keys.generate("t")
+    before = values(place)
+    for attempt in (keys.destroy, keys.rotate):
+        with pytest.raises(ConfigurationError, match=f"tenant '{tenant}' has no key in .*nothing was changed"):
+            attempt(tenant)
+    assert values(place) == before
+    assert keys.destroyed(tenant) is None
+    keys.generate(tenant)  # as if nothing had been asked
+
+
+def test_when_a_key_was_destroyed_can_be_asked(place: MemoryBackend) -> None:
+    keys = opened(place)
+    keys.generate("t")
+    assert keys.destroyed("t") is None
+    keys.destroy("t")
+    assert opened(place, read_only=True).destroyed("t") == DAY.replace(microsecond=0)
+
+
 def test_a_key_can_be_destroyed_before_there_is_one_and_only_once(place: MemoryBackend) -> None:
-    opened(place).destroy("t")
+    opened(place).destroy("t", in_advance=True)
     later = opened(place)
     later._now = lambda: datetime(2030, 1, 1, tzinfo=UTC)
     assert later.destroy("t") == DAY.replace(microsecond=0)

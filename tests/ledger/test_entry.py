@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from commandstore.command import Position
 from commandstore.errors import LedgerError
 from commandstore.ledger.entry import FIRST_PREVIOUS, Entry, sign, state
-from commandstore.ledger.leaves import Leaf, Op, hashes_of
+from commandstore.ledger.leaves import MAX_LEAVES, Leaf, Op, hashes_of, most_parts
 from commandstore.ledger.merkle import root_of
 from commandstore.ledger.signing import Ed25519Signer, Verifier
 
@@ -142,6 +142,8 @@ def test_only_the_key_that_the_entry_names_can_sign_it() -> None:
 
 WRONG: list[tuple[str, Any]] = [
     *[(name, value) for name in ("sequence", "count", "parts") for value in (0, -1, 1.0, "1", None, True, 2**63)],
+    ("count", MAX_LEAVES + 1),
+    ("parts", most_parts(len(LEAVES)) + 1),
     *[(name, value) for name in ("time", "commands") for value in (-1, 1.5, False, 2**63)],
     *[
         (name, value)
@@ -175,6 +177,12 @@ def test_a_field_that_can_not_be_is_named(name: str, value: object) -> None:
     error = refused(stored(**{name: value}))
     assert f"its {name} can't be" in str(error)
     assert error.sequence == (value if name == "sequence" and type(value) is int else None if name == "sequence" else 1)
+
+
+def test_an_entry_may_be_as_large_as_any_that_a_writer_makes() -> None:
+    most = most_parts(MAX_LEAVES)
+    entry = Entry.from_json(stored(count=MAX_LEAVES, parts=most))
+    assert (entry.count, entry.parts) == (MAX_LEAVES, most)
 
 
 def test_a_newer_version_says_upgrade() -> None:

@@ -13,7 +13,17 @@ from commandstore import Command
 from commandstore.codec import Record, encode
 from commandstore.command import INT64_MAX, INT64_MIN
 from commandstore.errors import LedgerError
-from commandstore.ledger.leaves import PART_BYTES, Leaf, Op, hashes_of, leaf_of, pack, stored_digest, unpack
+from commandstore.ledger.leaves import (
+    PART_BYTES,
+    Leaf,
+    Op,
+    hashes_of,
+    leaf_of,
+    most_parts,
+    pack,
+    stored_digest,
+    unpack,
+)
 from commandstore.ledger.merkle import leaf_hash
 
 RECORD = encode(Command("c1", 5, 7, "t", "w", "Order", "OrderPlace", b"payload", '{"a":1}'))
@@ -131,6 +141,13 @@ def test_no_part_is_too_long(length: int) -> None:
     assert max(map(len, parts)) <= PART_BYTES
     assert unpack(parts) == known
     assert pack(known) == parts
+
+
+@pytest.mark.parametrize("count", range(1, 8))
+def test_there_are_as_many_parts_as_the_longest_uuids_need_and_no_more(count: int) -> None:
+    known = [LEAF._replace(command_uuid=f"{number:065535}") for number in range(count)]
+    assert len(pack(known)) == most_parts(count)
+    assert len(pack([*known[:-1], LEAF])) <= most_parts(count)
 
 
 def test_nothing_has_no_parts() -> None:

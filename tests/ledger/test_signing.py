@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa, x25519
-from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 
 from commandstore import ConfigurationError, MissingDependency
 from commandstore.ledger.entry import Entry, sign, state
 from commandstore.ledger.leaves import Leaf
-from commandstore.ledger.signing import Ed25519Signer, PublicKey, Signer, Verifier
+from commandstore.ledger.signing import _ORDERS, Ed25519Signer, PublicKey, Signer, Verifier, one_form
 
 # RFC 8032, section 7.1: private key, public key, message, signature.
 RFC_8032 = [
@@ -119,6 +119,22 @@ def test_an_ecdsa_signature_of_the_rfc_is_one(algorithm: str, curve: Any, x: int
     assert key.has_signed(b"sample", encode_dss_signature(r, s))
     assert not key.has_signed(b"test", encode_dss_signature(r, s))
     assert not key.has_signed(b"sample", encode_dss_signature(s, r))
+
+
+@pytest.mark.parametrize(("algorithm", "curve", "x", "y", "r", "s"), RFC_6979)
+def test_both_forms_of_an_ecdsa_signature_come_to_one_that_holds(
+    algorithm: str, curve: Any, x: int, y: int, r: int, s: int
+) -> None:
+    key = PublicKey.from_pem(pem_of(ec.EllipticCurvePublicNumbers(x, y, curve).public_key()))
+    order = _ORDERS[algorithm]
+    smaller = encode_dss_signature(r, min(s, order - s))
+    assert smaller != encode_dss_signature(r, max(s, order - s))
+    for one in (s, order - s):
+        assert one_form(encode_dss_signature(r, one), algorithm) == smaller
+    assert key.has_signed(b"sample", smaller)
+    for other in (b"", b"x", encode_dss_signature(r, 0), encode_dss_signature(r, order), smaller + b"\0"):
+        assert one_form(other, algorithm) == other
+    assert one_form(smaller, "ed25519") == smaller
 
 
 def test_a_keys_id_is_the_start_of_the_hash_of_its_public_half() -> None:
@@ -229,6 +245,25 @@ def test_an_altered_statement_or_signature_is_not_believed(signer: Signer) -> No
     bent[-1] ^= 1
     for wrong in (altered, *(replace(entry, signature=s) for s in (bytes(bent), b"", b"x", entry.signature + b"\0"))):
         assert "its signature is not one" in (verifier.check(wrong) or "")
+
+
+class LargerS(EcSigner):
+    """As KMS signs half of the time."""
+
+    def sign(self, message: bytes) -> bytes:
+        r, s = decode_dss_signature(super().sign(message))
+        order = _ORDERS[self.algorithm]
+        return encode_dss_signature(r, max(s, order - s))
+
+
+def test_an_entry_is_written_with_the_smaller_s_and_no_other_is_believed() -> None:
+    signer = LargerS()
+    entry, verifier = entry_by(signer), Verifier(signer.public_key())
+    assert verifier.check(entry) is None
+    r, s = decode_dss_signature(entry.signature)
+    other = encode_dss_signature(r, _ORDERS[entry.algorithm] - s)
+    assert PublicKey(EC_KEY.public_key()).has_signed(entry.signed_bytes, other)
+    assert "its signature was rewritten" in (verifier.check(replace(entry, signature=other)) or "")
 
 
 def test_a_signature_of_the_statement_alone_is_not_one() -> None:

@@ -5,21 +5,26 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
+from dataclasses import replace
 
 import pytest
 
 from commandstore import (
     AsyncCommandStore,
     Command,
+    CommandStoreError,
     ConfigurationError,
     CryptoService,
     ReadOnlyStore,
     SyncError,
+    copy_range,
+    plan_backfill,
     sync_async_command_store,
     sync_command_store,
 )
 from commandstore.drive import run
 from commandstore.memory import MemoryBackend
+from commandstore.replication import plan
 from commandstore.replication.checkpoint import CheckpointRegister
 from commandstore.replication.engine import Sync
 from commandstore.replication.walk import Settings
@@ -215,6 +220,50 @@ def test_payloads_are_opened_at_the_source_and_sealed_at_the_destination() -> No
     assert list(destination.scan()) == list(source.scan())
     assert there._records["c0003"][0].data != b"3"
     assert counts(sync_command_store(source, destination, resume_from_dest=False)) == (10, 0, 10, 0, 0)
+
+
+@pytest.mark.parametrize("options", [{}, {"resume_from_dest": False}])
+def test_a_run_that_lost_its_key_does_not_go_on_in_plain_text(options) -> None:
+    there, app = MemoryBackend(), {"source_name": "app"}
+    sync_command_store(opened(model(10)), opened(there, crypto=CryptoService(b"b" * 32)), **app)
+    before = dict(there._records)
+    registers = dict(there._registers)
+    with pytest.raises(SyncError, match="this run has no key"):
+        sync_command_store(opened(model(20)), opened(there), **app, **options)
+    with pytest.raises(ConfigurationError, match="this run has no key"):
+        plan_backfill(opened(model(20)), opened(there), **app)
+    assert there._registers == registers
+    assert counts(sync_command_store(opened(model(20)), opened(there), dry_run=True, **app)) == (10, 10, 0, 0, 0)
+    assert there._records == before
+
+
+def test_that_something_was_encrypted_stays_known_whichever_run_saves_last() -> None:
+    there = MemoryBackend()
+    query = opened(there).core.query({})
+    one, other = (CheckpointRegister(there, "app", query) for _ in range(2))
+    checkpoint = plan.fresh(by_sequence=True)
+    run(one.save(checkpoint))
+    run(other.load())
+    run(one.save(replace(checkpoint, sealed=True)))
+    assert run(other.save(checkpoint)).sealed
+
+
+def test_a_range_of_a_backfill_is_not_copied_in_plain_text_either() -> None:
+    there, source = MemoryBackend(), opened(model(10))
+    plan = plan_backfill(source, opened(there, crypto=CryptoService(b"b" * 32)), commands_per_range=5)
+    with pytest.raises(CommandStoreError, match="this run has no key"):
+        copy_range(source, opened(there), plan.ranges[0])
+    assert not there._records
+
+
+def test_a_destination_may_be_encrypted_from_now_on() -> None:
+    there, app = MemoryBackend(), {"source_name": "app"}
+    sync_command_store(opened(model(10)), opened(there), **app)
+    assert sync_command_store(opened(model(20)), opened(there, crypto=CryptoService(b"b" * 32)), **app).copied == 10
+    assert not there._records["c0009"][0].cipher
+    assert there._records["c0010"][0].cipher
+    with pytest.raises(SyncError, match="encrypted"):
+        sync_command_store(opened(model(30)), opened(there), **app)
 
 
 def test_the_async_sync_keeps_the_same_laws() -> None:

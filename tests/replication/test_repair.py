@@ -355,7 +355,7 @@ BAD = CorruptRecord("cut off")
     ],
 )
 def test_what_is_done_follows_from_what_both_have_just_then(kind, here, there, expected) -> None:
-    done = step(FindingKind(kind), here, there, in_scope=lambda _: True, delete_extra=True, key_fits=True)
+    done = step(FindingKind(kind), here, there, in_scope=lambda _: True, delete_extra=True, opens=True)
     assert (done.action if isinstance(done, Step) else done) == expected
 
 

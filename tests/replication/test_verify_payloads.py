@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from commandstore import Command, CommandStore, ConfigurationError, CryptoService, DecryptionError, open_store
+from commandstore import (
+    Command,
+    CommandStore,
+    ConfigurationError,
+    CryptoService,
+    DecryptionError,
+    EnvelopeCrypto,
+    open_store,
+)
 from commandstore.memory import MemoryBackend
 from commandstore.replication.verify import verify_command_stores
+from commandstore.vault import LocalRoot, TenantKeys
 from replication.verified import NOW, command, holding, told
 
 COMMANDS = [command(n, tenant_uuid=f"t{n % 2}") for n in range(30)]
@@ -142,18 +151,27 @@ def test_a_cipher_that_was_altered_is_found_where_payloads_are_read_and_replaced
 
 
 @pytest.mark.parametrize("wrong", [None, KEYS[1]])
-def test_with_a_wrong_key_or_none_nothing_that_is_sealed_is_replaced(wrong) -> None:
+@pytest.mark.parametrize("there", [COMMANDS, COMMANDS[:25], COMMANDS[5:]])
+def test_with_a_wrong_key_or_none_nothing_is_replaced_or_written_among_what_is_sealed(wrong, there) -> None:
     backend = MemoryBackend()
-    sealed(KEYS[0], backend=backend)
+    sealed(KEYS[0], there, backend)
     before = dict(backend._records)
     destination = CommandStore(backend)
     destination.init(crypto=wrong)
     report = verify_command_stores(holding(COMMANDS), destination, repair=True, delete_extra=True)
-    assert (report.failed, report.left) == (30, 30)
+    assert (report.failed, report.missing, report.left) == (len(there), 30 - len(there), 30)
     assert {action for _, action in said(report).values()} == {
-        "not repaired: nothing in the destination opens with the key that was given, or none was"
+        "not repaired: what the destination holds does not open with the key given, or none was"
     }
     assert backend._records == before
+
+
+@pytest.mark.parametrize("crypto", [None, KEYS[0]])
+def test_an_empty_destination_is_filled_with_or_without_a_key(crypto) -> None:
+    destination = CommandStore(MemoryBackend())
+    destination.init(crypto=crypto)
+    assert verify_command_stores(holding(COMMANDS), destination, repair=True).clean
+    assert list(destination.scan()) == COMMANDS
 
 
 def test_what_is_sealed_among_plain_commands_is_not_replaced_by_a_plain_one() -> None:
@@ -163,6 +181,30 @@ def test_what_is_sealed_among_plain_commands_is_not_replaced_by_a_plain_one() ->
     report = verify_command_stores(holding(COMMANDS), destination, repair=True)
     assert (told(report), report.equal, report.left) == ({"c0000": "failed"}, 29, 1)
     assert backend._records["c0000"][0].cipher
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_verification_makes_no_key_of_a_tenant_that_has_none(read_only) -> None:
+    vault, backend = MemoryBackend(), MemoryBackend()
+    keys, root = CommandStore(vault), LocalRoot(bytes(32))
+    keys.init()
+    destination = CommandStore(backend)
+    destination.init(crypto=EnvelopeCrypto(TenantKeys(keys, root)))
+    destination.create(COMMANDS[0])
+    new = [one.model_copy(update={"tenant_uuid": "new here"}) for one in COMMANDS[1:3]]
+    source = holding([COMMANDS[0], *new])
+    before = dict(vault._registers)
+    keys.init(read_only=read_only)
+    crypto = EnvelopeCrypto(TenantKeys(keys, root))
+    destination.init(crypto=crypto)
+    report = verify_command_stores(source, destination)
+    assert told(report) == {"c0001": "missing", "c0002": "missing"}
+    assert vault._registers == before
+    if not read_only:
+        # That there was no key is not remembered against who makes one.
+        assert verify_command_stores(source, destination, repair=True).repaired == 2
+        assert list(destination.scan()) == list(source.scan())
+        assert verify_command_stores(source, destination).clean
 
 
 class Shredding(CryptoService):

@@ -54,6 +54,11 @@ BAD = [
     {"uuid": "a time in halves", "created_at": 7.5},
     {"uuid": "a time out of range", "created_at": 1e300},
     {"uuid": "an endless time", "created_at": float("inf")},
+    {"uuid": memoryview(b"a uuid in bytes"), "created_at": 8},
+    {"uuid": "a tenant in bytes", "created_at": 8, "tenant_uuid": memoryview(b"a")},
+    {"uuid": "a domain in bytes", "created_at": 8, "domain": memoryview(b"Order")},
+    {"uuid": "a type in bytes", "created_at": 8, "data_type": memoryview(b"")},
+    {"uuid": "a context in bytes", "created_at": 8, "req_ctx": memoryview(b'{"senderSessionUuid":"s1"}')},
 ]
 ROWS = [*GOOD, *ODD, *BAD]
 

@@ -6,12 +6,14 @@ from commandstore import codec
 from commandstore.codec import Record
 from commandstore.command import INT64_MAX, INT64_MIN, Command, CommandQuery
 from commandstore.errors import CorruptRecord
-from commandstore.sql import layout
 from commandstore.sql.layout import COLUMNS, Table
 from commandstore.sql.rows import anchor_of, feed_key, gaps, record_of, row_of
+from commandstore.sql.values import insert_values, refusal
 
 ALL = frozenset(COLUMNS)
 OLD = ALL - {"workspace_uuid"}
+# A text that is kept as a BLOB is met, to be named.
+IS_IT = "IN (:tenant_uuid, CAST(:tenant_uuid AS BLOB))"
 
 
 def table(columns=ALL, dialect="sqlite", **options):
@@ -54,8 +56,8 @@ def test_what_a_caller_gives_is_never_sql(dialect):
 @pytest.mark.parametrize(
     ("query", "nulls", "conditions"),
     [
-        (CommandQuery(tenant_uuid="t"), None, ["+tenant_uuid = :tenant_uuid"]),
-        (CommandQuery(tenant_uuid=""), None, ["(+tenant_uuid = :tenant_uuid OR +tenant_uuid IS NULL)"]),
+        (CommandQuery(tenant_uuid="t"), None, [f"+tenant_uuid {IS_IT}"]),
+        (CommandQuery(tenant_uuid=""), None, [f"(+tenant_uuid {IS_IT} OR +tenant_uuid IS NULL)"]),
         (CommandQuery(session_uuid="s"), None, []),
         (CommandQuery(after=-1), None, ["(created_at > :after OR created_at IS NULL)"]),
         (CommandQuery(after=0), None, ["created_at > :after"]),
@@ -77,7 +79,7 @@ def test_a_workspace_where_there_is_no_column_is_the_empty_one():
 
 def test_only_a_selective_index_is_used_in_sqlite():
     query = CommandQuery(tenant_uuid="t")
-    assert table().where(query, selective=frozenset({"tenant_uuid"}))[0] == ["tenant_uuid = :tenant_uuid"]
+    assert table().where(query, selective=frozenset({"tenant_uuid"}))[0] == [f"tenant_uuid {IS_IT}"]
     assert table(dialect="postgresql").where(query)[0] == ["tenant_uuid = :tenant_uuid"]
 
 
@@ -105,6 +107,21 @@ def test_a_key_says_the_type_of_a_time(time, kind, key):
     assert feed_key(row) == (time if isinstance(time, int) else None, 7)
 
 
+def test_a_text_that_is_a_blob_is_named_with_its_row():
+    found = record_of((*raw(domain=b"d"), b"domain"))
+    assert isinstance(found, CorruptRecord)
+    assert "row 7: domain is stored as a BLOB" in str(found)
+    assert (found.command_uuid, found.location) == ("c", "row 7")
+    assert isinstance(record_of((*raw(domain=b"d"), None)), Record)
+
+
+def test_only_sqlite_is_asked_for_the_types_of_texts():
+    assert "'blob' THEN 'req_ctx'" in table().selected
+    assert "workspace_uuid" not in table(OLD).selected.replace("NULL AS workspace_uuid", "")
+    assert "typeof" not in table(dialect="postgresql").selected
+    assert "BLOB" not in str(table(dialect="postgresql").by_uuids(["a"]))
+
+
 def test_null_everywhere_is_a_command_of_empty_fields():
     found = record_of(raw(created_at=None))
     assert codec.decode(found) == Command("c", 0)
@@ -116,13 +133,14 @@ def test_null_everywhere_is_a_command_of_empty_fields():
         ({"uuid": None}, "has no uuid", None),
         ({"uuid": b""}, "has no uuid", None),
         ({"uuid": b"\xff"}, "the uuid is not UTF-8", None),
-        ({"uuid": 12}, "the uuid is not UTF-8", None),
+        ({"uuid": 12}, "uuid is a number, not text", None),
         ({"created_at": b"x"}, "created_at is not an integer", "c"),
         ({"created_at": 1.0}, "created_at is not an integer", "c"),
         ({"instance_id": 2**63}, "instance_id is not an integer", "c"),
         ({"domain": b"\xff"}, "a text column is not UTF-8", "c"),
         ({"req_ctx": b"\xff"}, "a text column is not UTF-8", "c"),
-        ({"tenant_uuid": 1.5}, "a text column is not UTF-8", "c"),
+        ({"tenant_uuid": 1.5}, "tenant_uuid is a number, not text", "c"),
+        ({"req_ctx": 2}, "req_ctx is a number, not text", "c"),
     ],
 )
 def test_a_row_that_cannot_be_read_says_why(values, says, uuid):
@@ -170,14 +188,14 @@ def test_the_greatest_horizon_has_64_anchors_at_most():
 
 def test_a_record_without_a_place_for_its_workspace_is_refused():
     record = codec.encode(Command("c", 1, workspace_uuid="w"))
-    assert "workspace_uuid" in str(layout.refusal(record, table(OLD)))
-    assert layout.refusal(record, table()) is None
-    assert layout.refusal(codec.encode(Command("c\0", 1, data_bytes=b"\0\xff", instance_id=2**62)), table()) is None
+    assert "workspace_uuid" in str(refusal(record, table(OLD)))
+    assert refusal(record, table()) is None
+    assert refusal(codec.encode(Command("c\0", 1, data_bytes=b"\0\xff", instance_id=2**62)), table()) is None
 
 
 def test_what_is_inserted_is_what_is_read():
     command = Command("c", 5, 3, "t", "w", "d", "y", b"\0\xff", '{"a":1}')
-    values = layout.insert_values(codec.encode(command), table())
+    values = insert_values(codec.encode(command), table())
     found = record_of((7, *(values[name] for name in COLUMNS[1:]), b"integer"))
     assert isinstance(found, Record)
     assert codec.decode(found) == command

@@ -97,6 +97,12 @@ def test_a_refused_connection_is_told_by_its_sentence_and_not_by_names_in_it(sen
     assert type(translate(psycopg.OperationalError(sentence), "postgresql://h/d")) is kind
 
 
+OURS = (
+    "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() "
+    "AND backend_type = 'client backend'"
+)
+
+
 @pytest.fixture
 def database(postgres_url):
     comby.create_postgres(postgres_url, "C")
@@ -107,6 +113,7 @@ def database(postgres_url):
 @pytest.fixture
 def other(database):
     with psycopg.connect(database, autocommit=True) as connection:
+        until_the_others_are_gone(connection)
         yield connection
 
 
@@ -117,14 +124,16 @@ def destination():
         yield store
 
 
-OURS = (
-    "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() "
-    "AND backend_type = 'client backend'"
-)
+def until_the_others_are_gone(connection):
+    """The server shows a session until its process has ended, some time after it was closed."""
+    deadline = time.monotonic() + 60
+    while left := connection.execute(f"SELECT pid, state, query {OURS}").fetchall():
+        assert time.monotonic() < deadline, left
+        connection.execute("SELECT pg_sleep(0.01)")
 
 
 def end_our_connections(other):
-    return len(other.execute(f"SELECT pg_terminate_backend(pid, 10000) {OURS}").fetchall())
+    return len(other.execute(f"SELECT pg_terminate_backend(pid, 60000) {OURS}").fetchall())
 
 
 def test_connections_that_died_in_the_pool_are_replaced_unseen(database, other):
@@ -231,7 +240,7 @@ def test_after_every_call_no_transaction_is_open_and_the_source_is_what_it_was(d
             assert not other.execute(locks).fetchall()
     assert other.execute(everything).fetchone() == before
     assert other.execute(xmax).fetchone() == (first,), "a reader took a transaction id"
-    assert not other.execute(f"SELECT 1 {OURS}").fetchall()
+    until_the_others_are_gone(other)
 
 
 def test_what_reads_can_not_write(database):
@@ -249,10 +258,10 @@ def test_a_walk_holds_back_neither_vacuum_nor_the_application_between_its_pages(
 
     def look(progress):
         # The next pages may be read ahead meanwhile; but the walk can't end before this returns.
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while other.execute(f"SELECT 1 {OURS} AND backend_xmin IS NOT NULL").fetchall():
             assert time.monotonic() < deadline
-        other.execute("SET lock_timeout = '10s'")
+        other.execute("SET lock_timeout = '60s'")
         other.execute("ALTER TABLE commands SET (fillfactor = 90)")  # waits for whoever still reads
         other.execute("UPDATE commands SET domain = domain WHERE id = 1")
         looked.append(progress)

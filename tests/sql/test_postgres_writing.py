@@ -58,7 +58,7 @@ def test_two_processes_that_write_the_same_uuids_never_overwrite(database, other
         for process in processes:
             process.stdin.write("go\n")
             process.stdin.flush()
-        counts = [tuple(map(int, process.communicate(timeout=60)[0].split())) for process in processes]
+        counts = [tuple(map(int, process.communicate(timeout=300)[0].split())) for process in processes]
     finally:
         for process in processes:
             process.kill()

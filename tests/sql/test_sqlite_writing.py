@@ -13,6 +13,7 @@ from commandstore import (
     Command,
     CommandExists,
     CommandStore,
+    CorruptRecord,
     InvalidCommand,
     StoreUnavailable,
     codec,
@@ -285,6 +286,41 @@ def test_registers_have_a_table_once_one_is_written(path):
         assert not run(backend.register_swap("r\0x", b"no", expected=None, token="t2"))
         assert run(backend.register_swap("r\0x", None, expected="t1", token="t3"))
         assert run(backend.register_get("r\0x")) is None
+
+
+@pytest.mark.parametrize(
+    "altered",
+    [
+        "UPDATE commandstore_registers SET value = NULL WHERE name = ?",
+        "UPDATE commandstore_registers SET value = 12 WHERE name = ?",
+        "UPDATE commandstore_registers SET token = x'ff' WHERE name = ?",
+        "another row",
+    ],
+)
+@pytest.mark.parametrize(
+    ("name", "removable"), [("sync/x", True), ("ledger/entry/000000000001", False), ("keys/00", False)]
+)
+def test_a_register_that_was_altered_says_so_and_only_what_is_made_anew_may_be_deleted(path, name, removable, altered):
+    with writer(path, create=True) as store:
+        backend = store.core.backend
+        assert run(backend.register_swap(name, b"v", expected=None, token="t1"))
+        assert run(backend.register_swap("other", b"v", expected=None, token="t1"))
+        if altered == "another row":
+            execute(path, "CREATE TABLE copy AS SELECT * FROM commandstore_registers")
+            execute(path, "DROP TABLE commandstore_registers")
+            execute(path, "ALTER TABLE copy RENAME TO commandstore_registers")
+            execute(path, "INSERT INTO commandstore_registers VALUES (?, 'other', 't2')", name)
+        else:
+            execute(path, altered, name)
+        for attempt in (
+            backend.register_get(name),
+            backend.register_swap(name, b"w", expected="t1", token="t3"),
+        ):
+            with pytest.raises(CorruptRecord, match=f"register '{name}' in table commandstore_registers is") as caught:
+                run(attempt)
+            assert ("delete" in str(caught.value)) == removable
+            assert ("more than once" in str(caught.value)) == (altered == "another row")
+        assert run(backend.register_get("other")) == (b"v", "t1")
 
 
 def test_two_processes_that_swap_a_register_take_turns(path):

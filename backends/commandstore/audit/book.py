@@ -194,6 +194,12 @@ class Book:
                     found[uuid] = state
         return found
 
+    def first(self) -> dict[str, Leaf]:
+        """What the entries first say of each command."""
+        sql = "SELECT op, uuid, digest, created_at FROM recorded WHERE op <> 0 ORDER BY uuid, sequence, leaf"
+        rows = (Leaf(op, uuid.decode(), digest, created_at) for op, uuid, digest, created_at in self._rows(sql))
+        return {uuid: next(leaves) for uuid, leaves in groupby(rows, lambda leaf: leaf.command_uuid)}
+
     def _states(self) -> Iterator[tuple[bytes, State]]:
         rows = self._rows("SELECT uuid, sequence, leaf, op, digest, created_at FROM recorded ORDER BY 1, 2, 3")
         for uuid, leaves in groupby(rows, lambda row: row[0]):
@@ -351,6 +357,8 @@ def _after(state: State, new: State) -> State:
     if new.op == Op.UPDATE:
         before = (*state.before, state.digest)[-_REMEMBERED:]
         idle += not state.live
+        # What was created anew is replaced by what a signed entry says.
+        twice = twice if new.digest == state.digest else None
     elif new.op == Op.CREATE and state.live:
         idle -= 1
         twice = new.sequence if new.digest != state.digest else twice

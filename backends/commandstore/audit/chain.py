@@ -16,11 +16,12 @@ from commandstore.audit.book import Book
 from commandstore.audit.checkpoint import AuditCheckpoint
 from commandstore.audit.report import Change, Tally
 from commandstore.core import StoreCore
-from commandstore.errors import LedgerError
+from commandstore.errors import CorruptRecord, LedgerError
 from commandstore.ledger.entry import FIRST_PREVIOUS, Entry
 from commandstore.ledger.leaves import Leaf, Op, hashes_of
 from commandstore.ledger.log import Ledger
 from commandstore.ledger.merkle import root_of
+from commandstore.ledger.reading import unreadable
 from commandstore.ledger.signing import Verifier
 
 __all__ = ["Chain", "entry_register"]
@@ -29,8 +30,6 @@ _AT_ONCE = 16
 # How far beyond a missing entry others are looked for: whoever writes a huge number into the head must not keep an
 # audit busy for ever.
 _GAP = 1000
-# Of an entry that isn't believed: more bodies than this are not even read. No writer makes so many.
-_MOST_PARTS = 1000
 _COUNTED = {int(Op.CREATE): 1, int(Op.UPDATE): 0, int(Op.DELETE): -1}
 _NAMES = {int(Op.UPDATE): "update", int(Op.DELETE): "delete"}
 
@@ -129,15 +128,18 @@ class Chain:
         return await self._core.drive.gather([partial(self._read, number) for number in numbers], _AT_ONCE)
 
     async def _read(self, number: int) -> Entry | LedgerError | None:
-        found = await self._core.backend.register_get(entry_register(number))
+        try:
+            found = await self._core.backend.register_get(entry_register(number))
+        except CorruptRecord as error:
+            return LedgerError(unreadable(error), sequence=number)
         if found is None:
             return None
         try:
             entry = Entry.from_json(found.value)
         except LedgerError as error:
             return error
-        # One signature has several spellings in base64.
-        if orjson.loads(found.value) != entry.to_json():
+        # One signature has several spellings in base64, and a field may stand twice.
+        if found.value != orjson.dumps(entry.to_json()):
             return LedgerError("it is not spelled as a writer does", sequence=number)
         return entry
 
@@ -179,7 +181,7 @@ class Chain:
         if found.sequence == number:
             self.last = found
         forged = self._verifier.check(found) if self._verifier is not None else None
-        leaves, broken = await self._leaves(found, forged)
+        leaves, broken = await self._leaves(found)
         # Its leaves are what the signer stated also where it lies in a wrong place, or where another is missing.
         believed = forged is None and broken is None
         await self._core.drive.call(self._book.record, found.sequence, leaves, believed=believed)
@@ -207,10 +209,8 @@ class Chain:
             return "it is not the entry that the checkpoint knows: the ledger was replaced from here or from earlier on"
         return None
 
-    async def _leaves(self, entry: Entry, forged: str | None) -> tuple[list[Leaf], str | None]:
+    async def _leaves(self, entry: Entry) -> tuple[list[Leaf], str | None]:
         """The leaves, and what is wrong with them."""
-        if forged is not None and entry.parts > _MOST_PARTS:
-            return [], "it claims more leaves than any entry has"
         try:
             leaves = await self._ledger.leaves(entry)
             hashes = await self._core.drive.call(hashes_of, leaves)

@@ -23,6 +23,7 @@ from typing import NamedTuple
 from commandstore.audit.book import Book, Case, Seen, State, Verdict, judge
 from commandstore.audit.chain import Chain
 from commandstore.audit.checkpoint import AuditCheckpoint
+from commandstore.audit.earlier import uncounted
 from commandstore.audit.report import AuditFinding, AuditKind, AuditProgress, AuditReport, Tally
 from commandstore.audit.seen import Pace, fetch, walk
 from commandstore.audit.tenants import compare_tenants
@@ -207,7 +208,7 @@ class Audit:
         await chain.advance()
         await self._settle(book, chain)
         if from_checkpoint is not None and self._settings.count:
-            await self._compare_counts(chain, from_checkpoint.commands + idle)
+            expected += await self._compare_counts(book, chain, from_checkpoint, from_checkpoint.commands + idle)
         if not report.findings:
             report.checkpoint = self._checkpoint(head, expected)
         elif self._settings.accept and not self._unnamed:
@@ -368,15 +369,24 @@ class Audit:
                 return rows
         return None
 
-    async def _compare_counts(self, chain: Chain, base: int) -> None:
-        """Whether the store holds as many commands as the ledger knows."""
-        report = self._report
+    async def _compare_counts(self, book: Book, chain: Chain, known: AuditCheckpoint, base: int) -> int:
+        """Whether the store holds as many commands as the ledger knows.
+
+        Returns:
+            How many more there are than the entries after the checkpoint say by themselves.
+        """
+        report, more = self._report, 0
         while True:
             report.counted = await self._core.backend.count(CommandQuery())
             await chain.advance()
             report.expected = base + report.created - report.deleted
+            if report.counted != report.expected + self._surplus and not more:
+                more = await uncounted(
+                    self._core, self._verifier, known.sequence, await self._core.drive.call(book.first)
+                )
+                base, report.expected = base + more, report.expected + more
             if report.counted == report.expected + self._surplus:
-                return
+                return more
             if (seconds := self._patience()) <= 0:
                 break
             await self._core.drive.sleep(min(seconds, _PAUSE))
@@ -386,3 +396,4 @@ class Audit:
             f"the store holds {report.counted:,} commands, and the ledger knows {report.expected:,}; "
             "a full audit names those that were added or dropped"
         )
+        return more

@@ -12,6 +12,8 @@ from typing import Any
 import orjson
 
 from commandstore import codec
+from commandstore.audit.exported import RowProof
+from commandstore.audit.lines import PROOF_FIELDS, entry_line, row_line
 from commandstore.audit.report import MAX_LISTED
 from commandstore.command import INT64_MAX, INT64_MIN, Position
 from commandstore.core import is_int
@@ -24,9 +26,13 @@ from commandstore.ledger.signing import Verifier
 __all__ = ["ExportCheck", "RowFinding", "check_export"]
 
 _TEXTS = ("command_uuid", "tenant_uuid", "workspace_uuid", "domain", "data_type", "session_uuid", "req_ctx")
-_PROOF = ("ledger_entry", "ledger_op", "ledger_index", "ledger_path", "ledger_digest")
 _OPS = {"create": Op.CREATE, "update": Op.UPDATE}
 _LONGEST_NAME = 512
+_DISORDER = "it is out of order, or there twice"
+_RESPELLED = (
+    "it is not spelled as an export writes it: a field is there besides, twice or in another place, or a value has "
+    "other characters; who reads it may read something else than was checked"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +104,8 @@ def check_export(
 ) -> ExportCheck:
     """Check every row of an export (JSON Lines) that was written with proofs.
 
-    That no row is missing can't be seen: an export may be of a part. Rows that are there twice, or out of order, are
-    found.
+    Every line must be the very bytes that an export writes. That no row is missing can't be seen: an export may be of a
+    part. Rows that are there twice, or out of order, are found.
 
     Args:
         file: the export.
@@ -114,7 +120,7 @@ def check_export(
     """
     check = ExportCheck()
     entries = _entries(Path(ledger_file), Verifier(public_keys), check)
-    before: Position | None = None
+    order = _Order()
     for number, line in _lines(Path(file)):
         check.rows += 1
         uuid: str | None = None
@@ -122,8 +128,10 @@ def check_export(
             row = _object(line)
             uuid = row["command_uuid"] if isinstance(row.get("command_uuid"), str) else None
             record = _record(row)
-            before = _behind(before, record.position)
-            kind = _held_against(row, record.digest, entries, sealed=sealed)
+            order.next(record.position)
+            proof = _proof(row)
+            kind = _held_against(record, proof, entries, sealed=sealed)
+            _must_be(line, row_line(record, proof, proofs=PROOF_FIELDS[0] in row))
         except LedgerError as error:
             check.bad += 1
             _list(check, RowFinding("export", number, uuid and uuid[:_LONGEST_NAME], str(error)))
@@ -144,6 +152,7 @@ def _entries(file: Path, verifier: Verifier, check: ExportCheck) -> dict[int, tu
         check.entries += 1
         try:
             entry = Entry.from_json(line)
+            _must_be(line, entry_line(entry))
             reason = verifier.check(entry)
         except LedgerError as error:
             reason = str(error)
@@ -214,36 +223,82 @@ def _record(row: dict[str, Any]) -> codec.Record:
     return record
 
 
-def _behind(before: Position | None, position: Position) -> Position:
-    """The position of a row, which must lie behind that of the row before it."""
-    if before is not None and position <= before:
-        raise LedgerError("it is out of order, or there twice")
-    return position
+class _Order:
+    """Looks whether positions follow one another as stores list them: in the total order, but for rows without a time.
+
+    In SQL such rows come before all others, and read 0. So rows of time 0 may come first, by uuid, and then others of
+    time 0 or less. Which of those of time 0 have none can't be seen, only that none is there twice.
+    """
+
+    def __init__(self) -> None:
+        self._before: Position | None = None
+        self._leading = True  # so far, all may be rows without a time
+        self._timeless: set[str] = set()
+
+    def next(self, position: Position) -> None:
+        """Take one more.
+
+        Raises:
+            LedgerError: it is not behind the one before.
+        """
+        time, uuid = position
+        if self._before is not None and position <= self._before:
+            if not self._leading or time > 0:
+                raise LedgerError(_DISORDER)
+            self._leading = False
+        if time == 0 and uuid in self._timeless:
+            raise LedgerError(_DISORDER)
+        self._leading = self._leading and time == 0
+        if self._leading:
+            self._timeless.add(uuid)
+        elif time > 0:
+            self._timeless.clear()  # they can't come again without being out of order
+        self._before = position
 
 
-def _held_against(row: dict[str, Any], digest: bytes, entries: dict[int, tuple[bytes, int]], *, sealed: bool) -> str:
+def _must_be(line: bytes, written: bytes) -> None:
+    """Raise unless a line is, byte for byte, what an export writes of what was read in it."""
+    if line.rstrip(b"\r\n") != written.rstrip(b"\n"):
+        raise LedgerError(_RESPELLED)
+
+
+def _proof(row: dict[str, Any]) -> RowProof | None:
+    """The proof of a row; None: it has none.
+
+    Raises:
+        LedgerError: it can't be read.
+    """
+    given: list[Any] = [row.get(name) for name in PROOF_FIELDS]
+    if all(one is None for one in given):
+        return None
+    sequence, op, index, path, recorded = given
+    if not is_int(index) or not is_int(sequence) or not isinstance(path, list) or not isinstance(recorded, str):
+        raise LedgerError("its proof can't be read")
+    try:
+        nodes = tuple(bytes.fromhex(node) for node in path)
+        return RowProof(sequence, _OPS[op].name.lower(), index, nodes, bytes.fromhex(recorded))
+    except (KeyError, TypeError, ValueError) as error:
+        raise LedgerError("its proof can't be read") from error
+
+
+def _held_against(
+    record: codec.Record, proof: RowProof | None, entries: dict[int, tuple[bytes, int]], *, sealed: bool
+) -> str:
     """What the ledger makes of a row: the name of its count.
 
     Raises:
         LedgerError: the proof does not hold.
     """
-    if all(row.get(name) is None for name in _PROOF):
+    if proof is None:
         return "unproven"
-    given: list[Any] = [row.get(name) for name in _PROOF]
-    sequence, op, index, path, recorded = given
-    if not is_int(index) or not is_int(sequence) or not isinstance(path, list) or not isinstance(recorded, str):
-        raise LedgerError("its proof can't be read")
-    try:
-        leaf = Leaf(_OPS[str(op)], row["command_uuid"], bytes.fromhex(recorded), row["created_at"])
-        nodes = [bytes.fromhex(node) for node in path]
-    except (KeyError, TypeError, ValueError) as error:
-        raise LedgerError("its proof can't be read") from error
+    sequence = proof.sequence
+    leaf = Leaf(_OPS[proof.op], record.command_uuid, proof.digest, record.created_at)
     if sequence not in entries:
         raise LedgerError(f"entry {sequence} is not beside the export, or does not hold")
     root, size = entries[sequence]
-    if root_from_path(hashes_of([leaf])[0], index, size, nodes) != root:
+    if root_from_path(hashes_of([leaf])[0], proof.leaf, size, proof.path) != root:
         raise LedgerError(f"it is not under the root of entry {sequence}")
-    if leaf.digest == digest:
+    if leaf.digest == record.digest:
         return "proven"
     if sealed:
         return "sealed"

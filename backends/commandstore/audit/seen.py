@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from commandstore.audit.book import Book, Seen
+from commandstore.audit.report import MAX_LISTED
 from commandstore.codec import Record
-from commandstore.command import CommandQuery, session_of
+from commandstore.command import INT64_MAX, INT64_MIN, CommandQuery, session_of
 from commandstore.contract import Key, Row
 from commandstore.core import PAGE, StoreCore
 from commandstore.errors import CorruptRecord
@@ -16,6 +17,9 @@ __all__ = ["Pace", "fetch", "seen_as", "walk"]
 
 _PAGE_BYTES = 16 * 1024 * 1024
 _FIRST_PAGE = 100
+_NEAR = 10  # rows that may have come between two others since
+_Unreadable = dict[str, tuple[str, Key | None]]
+"""What can't be read, by uuid: what is wrong with it, and the key of the row before it."""
 
 
 class Pace:
@@ -59,18 +63,62 @@ async def walk(core: StoreCore, book: Book, nameless: Callable[[str, str], None]
     """
     key: Key | None = None
     pace = Pace(_FIRST_PAGE)
+    unreadable: _Unreadable = {}
     while True:
         found = await core.backend.page(CommandQuery(), key, pace.size)
         pace.had(sum(row.record.size for row in found.rows if row.record is not None))
-        await core.drive.call(book.meet, await core.drive.call(_noted, found.rows, nameless))
+        await core.drive.call(book.meet, await core.drive.call(_noted, found.rows, key, nameless, unreadable))
         met(len(found.rows))
         if (key := found.next_key) is None:
-            return
+            break
+    await _name_seconds(core, unreadable, nameless)
 
 
-def _noted(rows: Sequence[Row], nameless: Callable[[str, str], None]) -> list[tuple[str, Seen]]:
+async def _name_seconds(core: StoreCore, unreadable: _Unreadable, nameless: Callable[[str, str], None]) -> None:
+    """Name what can't be read beside a command of the same uuid: who asks for that uuid gets the command, and no word.
+
+    Args:
+        core: the store's.
+        unreadable: what was met.
+        nameless: told of it.
+    """
+    uuids, pace = list(unreadable), Pace(_FIRST_PAGE)
+    while uuids:
+        some = uuids[: pace.size]
+        del uuids[: pace.size]
+        found = await core.backend.fetch(some)
+        pace.had(sum(one.size for one in found.values() if isinstance(one, Record)))
+        for uuid, one in found.items():
+            reason, before = unreadable[uuid]
+            # It may have been put right since it was met. Or lists, which may lag, show the command as it was.
+            if isinstance(one, Record) and await _is_still_met(core, uuid, before) and await _is_listed(core, one):
+                nameless(uuid, f"beside it is a second record of this uuid that can't be read: {reason}")
+
+
+async def _is_still_met(core: StoreCore, uuid: str, before: Key | None) -> bool:
+    """Whether what can't be read is still where it was met."""
+    found = await core.backend.page(CommandQuery(), before, _NEAR)
+    return any(row.record is None and getattr(row.error, "command_uuid", None) == uuid for row in found.rows)
+
+
+async def _is_listed(core: StoreCore, record: Record) -> bool:
+    """Whether lists show a command, too. Else they show it as something else, or late."""
+    at = record.created_at
+    query = CommandQuery(after=at - 1 if at > INT64_MIN else None, before=at + 1 if at < INT64_MAX else None)
+    key: Key | None = None
+    while True:
+        found = await core.backend.page(query, key, PAGE, payload=False)
+        if any(row.record is not None and row.record.command_uuid == record.command_uuid for row in found.rows):
+            return True
+        if (key := found.next_key) is None:
+            return False
+
+
+def _noted(
+    rows: Sequence[Row], before: Key | None, nameless: Callable[[str, str], None], unreadable: _Unreadable
+) -> list[tuple[str, Seen]]:
     noted = []
-    for row in rows:
+    for number, row in enumerate(rows):
         if row.record is not None:
             noted.append((row.record.command_uuid, seen_as(row.record)))
             continue
@@ -78,6 +126,8 @@ def _noted(rows: Sequence[Row], nameless: Callable[[str, str], None]) -> list[tu
         uuid = getattr(error, "command_uuid", None)
         if uuid and uuid == uuid.encode("utf-8", "replace").decode():  # a lone surrogate is no uuid
             noted.append((uuid, Seen(None, None, str(error))))
+            if len(unreadable) < MAX_LISTED:
+                unreadable.setdefault(uuid, (str(error), rows[number - 1].key if number else before))
         else:
             nameless(getattr(error, "location", None) or "a record without a name", str(error))
     return noted

@@ -77,8 +77,10 @@ def _guarded(args: list[str]) -> int:
 def _run(args: list[str]) -> int:
     import typer  # noqa: PLC0415 - an extra
 
+    from commandstore.cli import secret_files  # noqa: PLC0415 - needs the extra
     from commandstore.cli.app import app  # noqa: PLC0415 - needs the extra
 
+    secret_files.forget()
     command: Any = typer.main.get_command(app)
     # Not the command's own main(): that one swallows Ctrl-C and closed pipes, and draws a box around each error.
     try:

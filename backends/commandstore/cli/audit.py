@@ -9,6 +9,7 @@ from pathlib import Path
 import orjson
 
 from commandstore.audit import (
+    AuditCheckpoint,
     AuditFinding,
     AuditProgress,
     AuditReport,
@@ -20,19 +21,21 @@ from commandstore.audit import (
 )
 from commandstore.audit import adopt as adopt_into
 from commandstore.audit import prove as prove_of
-from commandstore.cli import output
+from commandstore.cli import output, places
 from commandstore.cli.output import Column, emit, moment, note, printable, say
 from commandstore.cli.progress import progress
+from commandstore.cli.secret_files import signer_of
 from commandstore.command import Command
 from commandstore.errors import ConfigurationError, LedgerError
 from commandstore.registry import open_store
-from commandstore.signingkey import new_signing_key, public_keys_from, signer_from
+from commandstore.signingkey import new_signing_key, public_keys_from
 
-__all__ = ["adopt", "check", "check_rows", "keygen", "prove", "verify"]
+__all__ = ["adopt", "check", "keygen", "prove", "verify"]
 
 MAX_SHOWN = 20
 """How many findings people are shown; ``--json`` has all that the report lists."""
 
+_PARQUET = b"PAR1"
 _KINDS = ("added", "dropped", "altered", "unfinished", "unreadable", "unlisted")
 
 
@@ -51,6 +54,7 @@ def verify(
     public_key_files: Sequence[Path],
     *,
     checkpoint_file: Path | None = None,
+    require_checkpoint: bool = False,
     full: bool = False,
     count: bool = True,
     lists: bool = False,
@@ -61,14 +65,16 @@ def verify(
     """Audit a store; 0 when all fits, else 1. The checkpoint is written after a clean audit, or where it is accepted.
 
     Raises:
-        ConfigurationError: what is found is to be accepted, and there is no checkpoint to write.
+        ConfigurationError: what is found is to be accepted, and there is no checkpoint to write; or one is required,
+            and there is none; or it can't be written. Where that is found after the audit only, the report is printed
+            before, and in the error.
     """
     if accept and checkpoint_file is None:
         raise ConfigurationError("--accept writes a checkpoint although something does not fit: give --checkpoint FILE")
+    if require_checkpoint and checkpoint_file is None:
+        raise ConfigurationError("--require-checkpoint goes with --checkpoint FILE: name the one that must be there")
     keys = public_keys_from(public_key_files)
-    checkpoint = None if checkpoint_file is None else read_checkpoint(checkpoint_file)
-    if checkpoint_file is not None and checkpoint is None:
-        note(f"there is no checkpoint {str(checkpoint_file)!a} yet: a full audit")
+    checkpoint = None if checkpoint_file is None else _checkpoint(checkpoint_file, required=require_checkpoint)
     with open_store(url, read_only=True) as store, progress(_so_far) as show:
         report = verify_ledger(
             store,
@@ -81,19 +87,48 @@ def verify(
             patience=patience,
             progress=show,
         )
-    if checkpoint_file is not None and report.checkpoint is not None:
-        write_checkpoint(checkpoint_file, report.checkpoint)
-        if report.accepted:
-            note(
-                f"accepted: the next audit from {str(checkpoint_file)!a} goes on after what was found; a full one won't"
-            )
-    elif accept:
-        note("nothing was accepted: there is no entry to go on after, or a count names nothing (--full does)")
+    if not json:
+        _print(report)
+    if checkpoint_file is not None:
+        _keep(report, checkpoint_file, accept=accept)
     if json:
         emit(report.to_dict())
-    else:
-        _print(report)
     return 0 if report.clean else 1
+
+
+def _checkpoint(file: Path, *, required: bool) -> AuditCheckpoint | None:
+    """The checkpoint to begin at; None for a full audit. That it can be written again is known before there is work."""
+    found = read_checkpoint(file)
+    if found is None and required:
+        raise ConfigurationError(
+            f"there is no checkpoint {str(file)!a}, and it is required: nothing was audited. If it was removed, find "
+            "out by whom, and put it back from a copy; the first audit of a store, which writes it, does without "
+            "--require-checkpoint"
+        )
+    places.check_replaceable(file, "checkpoint")
+    if found is None:
+        note(f"there is no checkpoint {str(file)!a} yet: a full audit")
+    return found
+
+
+def _keep(report: AuditReport, file: Path, *, accept: bool) -> None:
+    """Write the checkpoint of an audit that has one.
+
+    Raises:
+        ConfigurationError: it can't be written; carries the report.
+    """
+    if report.checkpoint is None:
+        if accept:
+            note("nothing was accepted: there is no entry to go on after, or a count names nothing (--full does)")
+        return
+    try:
+        write_checkpoint(file, report.checkpoint)
+    except ConfigurationError as error:
+        raise ConfigurationError(
+            f"{error}; the audit was done, and its report stands: the next one begins where this one did", report=report
+        ) from error
+    if report.accepted:
+        note(f"accepted: the next audit from {str(file)!a} goes on after what was found; a full one won't")
 
 
 def _print(report: AuditReport) -> None:
@@ -143,8 +178,8 @@ def prove(url: str, command_uuid: str, *, out: Path | None = None) -> int:
     Raises:
         ConfigurationError: there is a file already, or it can't be written.
     """
-    if out is not None and out.exists():
-        raise ConfigurationError(f"{str(out)!a} is there already; nothing was changed")
+    if out is not None:
+        places.check_free(out)
     with open_store(url, read_only=True) as store:
         try:
             proof = prove_of(store, command_uuid)
@@ -162,10 +197,34 @@ def prove(url: str, command_uuid: str, *, out: Path | None = None) -> int:
     return 0
 
 
-def check(file: Path, public_key_files: Sequence[Path], *, command_file: Path | None = None, json: bool = False) -> int:
+def check(
+    file: Path,
+    public_key_files: Sequence[Path],
+    *,
+    command_file: Path | None = None,
+    ledger_file: Path | None = None,
+    sealed: bool = False,
+    json: bool = False,
+) -> int:
+    """Check a proof, or with the ledger's file beside it an export; 1 when something does not hold.
+
+    Raises:
+        ConfigurationError: an option that is not for what is checked; a file that can't be read, or is Parquet.
+    """
+    if ledger_file is None:
+        if sealed:
+            raise ConfigurationError("--sealed is for an export: give the file of the entries beside it with --ledger")
+        return _check_proof(file, public_key_files, command_file, json=json)
+    if command_file is not None:
+        raise ConfigurationError("--command is for a proof, and --ledger for an export, which has its commands in it")
+    return _check_rows(file, ledger_file, public_key_files, sealed=sealed, json=json)
+
+
+def _check_proof(file: Path, public_key_files: Sequence[Path], command_file: Path | None, *, json: bool) -> int:
     """Check a proof; 1 when it does not hold."""
     keys = public_keys_from(public_key_files)
-    text = _read(file)
+    text = places.read(file)
+    _raise_if_parquet(text, file)
     command = None if command_file is None else _command(command_file)
     try:
         proof = check_proof(text, keys, command)
@@ -198,10 +257,9 @@ def check(file: Path, public_key_files: Sequence[Path], *, command_file: Path | 
     return 0
 
 
-def check_rows(
-    file: Path, ledger_file: Path, public_key_files: Sequence[Path], *, sealed: bool = False, json: bool = False
-) -> int:
+def _check_rows(file: Path, ledger_file: Path, public_key_files: Sequence[Path], *, sealed: bool, json: bool) -> int:
     """Check an export; 1 when a row does not hold, or has no proof. Of ciphers, that it was recorded has to do."""
+    _raise_if_parquet(places.start_of(file, len(_PARQUET)), file)
     report = check_export(file, ledger_file, public_keys_from(public_key_files), sealed=sealed)
     if json:
         emit(report.to_dict())
@@ -224,15 +282,16 @@ def check_rows(
     return 0 if report.recorded else 1
 
 
-def _read(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise ConfigurationError(f"can't read {str(file)!a}: {error.strerror}") from error
+def _raise_if_parquet(start: bytes, file: Path) -> None:
+    if start.startswith(_PARQUET):
+        raise ConfigurationError(
+            f"{str(file)!a} is Parquet, and check reads JSON Lines: export the same commands once more, as "
+            "commandstore export URL FILE --proofs (--format jsonl), and check that"
+        )
 
 
 def _command(file: Path) -> Command:
-    text, problem = _read(file), f"{str(file)!a} is no command as get --json prints it"
+    text, problem = places.read(file), f"{str(file)!a} is no command as get --json prints it"
     try:
         fields = orjson.loads(text)
         fields["data_bytes"] = base64.b64decode(fields["data_bytes"], validate=True)
@@ -245,7 +304,7 @@ def _command(file: Path) -> Command:
 def adopt(url: str, signing_key: str, public_key_files: Sequence[Path] = (), *, json: bool = False) -> int:
     """Record what no entry knows; 1 when commands are left that are not as the ledger says."""
     keys = public_keys_from(public_key_files) if public_key_files else ()
-    with open_store(url, signer=signer_from(signing_key)) as store, progress(_so_far) as show:
+    with open_store(url, signer=signer_of(signing_key)) as store, progress(_so_far) as show:
         where = str(store)
         report = adopt_into(store, keys, progress=show)
     if report.findings:

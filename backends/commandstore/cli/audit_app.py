@@ -55,6 +55,10 @@ def verify(
             help="Go on where the last audit ended; written after a clean one. Keep it out of the store.",
         ),
     ] = None,
+    require_checkpoint: Annotated[
+        bool,
+        typer.Option("--require-checkpoint", help="Fail if there is none, as in a schedule, where one was written."),
+    ] = False,
     full: Annotated[
         bool, typer.Option("--full", help="Look at everything, and hold it against the checkpoint too.")
     ] = False,
@@ -75,7 +79,8 @@ def verify(
 ) -> int:
     """Replay the ledger and the commands, and name the first entry and each command that does not fit.
 
-    Needs no key of the payloads, and writes nothing to the store. Exit code 1 when something does not fit.
+    Needs no key of the payloads, and writes nothing to the store. Exit code 1 when something does not fit; 2 also when
+    the checkpoint can't be written.
     """
     from commandstore.cli import audit
 
@@ -83,6 +88,7 @@ def verify(
         url,
         public_key,
         checkpoint_file=checkpoint,
+        require_checkpoint=require_checkpoint,
         full=full,
         count=count,
         lists=lists,
@@ -119,7 +125,7 @@ def check(
     public_key: PublicKey,
     command: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="The command, as get --json prints it: it must be what was recorded."),
+        typer.Option(metavar="FILE", help="Of a proof: the command, as get --json prints it, is what was recorded."),
     ] = None,
     ledger: Annotated[
         Path | None,
@@ -127,7 +133,7 @@ def check(
     ] = None,
     sealed: Annotated[
         bool,
-        typer.Option("--sealed", help="The export is of an encrypted store: the ledger vouches for ciphers only."),
+        typer.Option("--sealed", help="With --ledger: the store is encrypted, so the ledger vouches for ciphers only."),
     ] = False,
     json: Json = False,
 ) -> int:
@@ -137,9 +143,7 @@ def check(
     """
     from commandstore.cli import audit
 
-    if ledger is not None:
-        return audit.check_rows(file, ledger, public_key, sealed=sealed, json=json)
-    return audit.check(file, public_key, command_file=command, json=json)
+    return audit.check(file, public_key, command_file=command, ledger_file=ledger, sealed=sealed, json=json)
 
 
 @app.command()

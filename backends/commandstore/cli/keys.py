@@ -50,17 +50,17 @@ def rotate(
 ) -> int:
     """Put a new key first; what the old ones sealed stays readable.
 
-    Give the new file to whoever reads before you give it to whoever writes.
+    Give the new file to whoever reads before you give it to whoever writes. A tenant that has no key yet gets one with
+    its first command; rotating it is an error.
     """
-    from commandstore.cli import output
-    from commandstore.keyfile import rotate_key_file, tenant_keys_from_file
+    from commandstore.cli import output, secret_files
 
     if tenant is None:
-        rotate_key_file(file)
+        secret_files.rotate(file)
         document: dict[str, str] = {"key_file": str(file)}
         text = f"a new key stands first in {output.printable(str(file))}"
     else:
-        document = {"tenant_uuid": tenant, "key": tenant_keys_from_file(file).rotate(tenant)}
+        document = {"tenant_uuid": tenant, "key": secret_files.tenant_keys_of(file).rotate(tenant)}
         text = f"new data keys of tenant {output.printable(tenant)} are wrapped by key {document['key']}"
     if json:
         output.emit({**document, "rotated": True})
@@ -79,19 +79,25 @@ def tenant_destroy(
 ) -> int:
     """Destroy a tenant's key for good: its payloads become unreadable, everything else stays.
 
-    Processes that have the key in memory may use it for five more minutes.
+    Processes that have the key in memory may use it for five more minutes. A tenant that never had a key is an error;
+    one whose key was destroyed before is left as it is.
     """
-    from commandstore.cli import output
+    from commandstore.cli import output, secret_files
     from commandstore.errors import ConfigurationError
-    from commandstore.keyfile import tenant_keys_from_file
 
     if not yes:
         raise ConfigurationError(
             f"this makes every payload of tenant {tenant!a} unreadable for good; say --yes. Nothing was changed"
         )
-    when = tenant_keys_from_file(file).destroy(tenant).isoformat()
+    keys = secret_files.tenant_keys_of(file)
+    already = keys.destroyed(tenant) is not None
+    when = keys.destroy(tenant).isoformat()
     if json:
-        output.emit({"tenant_uuid": tenant, "destroyed": when})
+        output.emit({"tenant_uuid": tenant, "destroyed": when, "already": already})
+    elif already:
+        output.say(
+            f"the key of tenant {output.printable(tenant)} was destroyed already, on {when}; nothing was changed"
+        )
     else:
         output.say(f"the key of tenant {output.printable(tenant)} was destroyed on {when}")
     return 0

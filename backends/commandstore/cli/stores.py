@@ -10,9 +10,9 @@ from typing import Any
 
 from commandstore.cli import output
 from commandstore.cli.output import Column, emit, moment, note, printable, say
+from commandstore.cli.secret_files import crypto_of, signer_of
 from commandstore.command import Command, Page, SealedCommand
 from commandstore.core import Filters
-from commandstore.crypto import Crypto
 from commandstore.drive import run
 from commandstore.errors import CommandStoreError, ConfigurationError, StoreNotFound
 from commandstore.registry import open_store
@@ -26,22 +26,12 @@ __all__ = [
     "get",
     "info",
     "init",
-    "key_from",
     "list_",
     "open_with_key",
     "payload",
     "print_page",
     "reset",
 ]
-
-
-def key_from(path: Path | None) -> Crypto | None:
-    """The crypto service of a key file; None without one. See :func:`commandstore.keyfile.crypto_from_file`."""
-    if path is None:
-        return None
-    from commandstore.keyfile import crypto_from_file  # noqa: PLC0415 - most commands need no keys
-
-    return crypto_from_file(path)
 
 
 def open_with_key(
@@ -61,15 +51,11 @@ def open_with_key(
         signing_key: what signs the entries of its ledger, as :func:`commandstore.signingkey.signer_from` takes it.
         keep: give commands that can't be decrypted with their payloads sealed.
     """
-    signer = None
-    if signing_key is not None:
-        from commandstore.signingkey import signer_from  # noqa: PLC0415 - most commands sign nothing
-
-        signer = signer_from(signing_key)
+    signer = None if signing_key is None else signer_of(signing_key)
     return open_store(
         url,
         read_only=read_only,
-        crypto=key_from(key_file),
+        crypto=None if key_file is None else crypto_of(key_file),
         on_undecryptable="keep" if keep else "raise",
         signer=signer,
     )
@@ -149,7 +135,7 @@ def get(url: str, command_uuid: str, *, key_file: Path | None = None, keep: bool
     if json:
         emit(command and output.command_document(command))
     elif command is None:
-        shown = redact(command_uuid) if "://" in command_uuid else command_uuid  # it may be a URL in the wrong place
+        shown = redact(command_uuid)  # it may be a URL in the wrong place
         note(f"commandstore: there is no command {shown!a}")
     else:
         _show(command)

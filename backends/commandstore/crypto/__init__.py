@@ -4,8 +4,8 @@ Filter fields are never encrypted. The digest of a sealed command is keyed, so t
 equal commands still have equal digests.
 """
 
-from commandstore.crypto.base import Context, Crypto, Sealed
+from commandstore.crypto.base import Context, Crypto, NoKey, Sealed
 from commandstore.crypto.envelope import DataKey, EnvelopeCrypto, KeyProvider
 from commandstore.crypto.service import CryptoService
 
-__all__ = ["Context", "Crypto", "CryptoService", "DataKey", "EnvelopeCrypto", "KeyProvider", "Sealed"]
+__all__ = ["Context", "Crypto", "CryptoService", "DataKey", "EnvelopeCrypto", "KeyProvider", "NoKey", "Sealed"]

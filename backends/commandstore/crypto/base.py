@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import NamedTuple, Protocol, runtime_checkable
 
-__all__ = ["Context", "Crypto", "Sealed"]
+from commandstore.errors import DecryptionError
+
+__all__ = ["Context", "Crypto", "NoKey", "Sealed"]
 
 
 class Context(NamedTuple):
@@ -26,6 +28,10 @@ class Sealed(NamedTuple):
 
     data: bytes
     cipher: str
+
+
+class NoKey(DecryptionError):
+    """There is no key for this tenant yet, so nothing can have been sealed with one."""
 
 
 @runtime_checkable
@@ -74,5 +80,6 @@ class Crypto(Protocol):
         """The 32 bytes of a keyed digest over the digest of the plain command; the same as long as the store lives.
 
         Raises:
+            NoKey: nothing was sealed for this tenant yet, so that the key that it needs is still to be made.
             DecryptionError: the key that it needs was destroyed.
         """

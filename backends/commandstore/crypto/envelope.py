@@ -25,7 +25,7 @@ from functools import partial
 from operator import length_hint
 from typing import Any, NoReturn, Protocol
 
-from commandstore.crypto.base import Context, Sealed
+from commandstore.crypto.base import Context, NoKey, Sealed
 from commandstore.crypto.keycache import Kept, KeyCache
 from commandstore.crypto.keyed import KeyedDigest
 from commandstore.crypto.service import aead
@@ -85,7 +85,11 @@ class KeyProvider(Protocol):
         """The data key of a tenant that was wrapped so."""
 
     def digest_key(self, tenant_uuid: str) -> bytes:
-        """The key of a tenant's digests: 32 bytes, always the same ones."""
+        """The key of a tenant's digests: 32 bytes, always the same ones.
+
+        Raises:
+            NoKey: no data key was generated for the tenant yet. Whoever only compares must make none.
+        """
 
 
 class _SealingKey:
@@ -174,7 +178,7 @@ class EnvelopeCrypto:
         first: list[Callable[[], object]] = []
         with self._lock:
             for tenant, count in counts.items():
-                keys, digest = self._missing(tenant, count, now), not self._digests.fresh(tenant, now)
+                keys, digest = self._missing(tenant, count, now), not self._has_digest(tenant, now)
                 if keys or digest:
                     first.append(partial(self._get_for_sealing, tenant, keys, digest=digest))
             first += [partial(self._digest_key, tenant) for tenant in told if not self._digests.fresh(tenant, now)]
@@ -314,10 +318,15 @@ class EnvelopeCrypto:
         try:
             kept = Kept(KeyedDigest(self._provider.digest_key(tenant)), "", until)
         except DecryptionError as error:
-            kept = Kept(None, str(error), until)
+            kept = Kept(None, str(error), until, NoKey if isinstance(error, NoKey) else DecryptionError)
         with self._lock:
             self._digests.put(tenant, kept)
         return kept
+
+    def _has_digest(self, tenant: str, now: float) -> bool:
+        """Whether the key of its digests is known; that there was none yet is no answer once payloads are sealed."""
+        found = self._digests.get(tenant, now)
+        return self._digests.fresh(tenant, now) and found is not None and found.kind is not NoKey
 
     def _opened(self, tenant: str, wrapped: bytes, now: float) -> bool:
         found = self._opening.get((tenant, wrapped), now)

@@ -21,11 +21,13 @@ class Kept(NamedTuple, Generic[V]):
         key: None where there is none.
         refusal: why there is none. The text and not the error, which would collect a traceback each time it is raised.
         until: on the owner's clock.
+        kind: of error that says so.
     """
 
     key: V | None
     refusal: str
     until: float
+    kind: type[DecryptionError] = DecryptionError
 
     def get(self) -> V:
         """The key.
@@ -34,7 +36,7 @@ class Kept(NamedTuple, Generic[V]):
             DecryptionError: there is none.
         """
         if self.key is None:
-            raise DecryptionError(self.refusal)
+            raise self.kind(self.refusal)
         return self.key
 
     def __repr__(self) -> str:

@@ -17,11 +17,11 @@ from typing import Any, Literal, Self, get_args
 
 import orjson
 
-from commandstore.command import Position, is_int64
+from commandstore.command import INT64_MAX, Position, is_int64
 from commandstore.errors import LedgerError
-from commandstore.ledger.leaves import Leaf, hashes_of
+from commandstore.ledger.leaves import MAX_LEAVES, Leaf, hashes_of, most_parts
 from commandstore.ledger.merkle import root_of
-from commandstore.ledger.signing import Signer
+from commandstore.ledger.signing import Signer, one_form
 
 __all__ = ["FIRST_PREVIOUS", "VERSION", "Entry", "Kind", "sign", "state"]
 
@@ -36,7 +36,7 @@ _HASH = re.compile(r"[0-9a-f]{64}")
 _KEY_ID = re.compile(r"[0-9a-f]{16}")
 _ALGORITHM = re.compile(r"[a-z0-9-]{1,40}")
 _POSITION = {"created_at", "command_uuid"}
-# Of each number: the least it can be.
+# Of each number: the least it can be. In this order, as the count bounds the parts.
 _LEAST = {"sequence": 1, "count": 1, "time": 0, "commands": 0, "parts": 1}
 _FORMS = {"previous": _HASH, "root": _HASH, "key_id": _KEY_ID, "algorithm": _ALGORITHM}
 _FIELDS = (
@@ -188,7 +188,7 @@ def sign(entry: Entry, signer: Signer) -> Entry:
         raise LedgerError(
             f"the entry names key {entry.key_id}, and the signer has {signer.key_id}", sequence=entry.sequence
         )
-    return replace(entry, signature=signer.sign(entry.signed_bytes))
+    return replace(entry, signature=one_form(signer.sign(entry.signed_bytes), entry.algorithm))
 
 
 def _statement(fields: dict[str, Any]) -> str:
@@ -243,12 +243,19 @@ def _wrong(found: dict[str, Any]) -> str | None:
     if found["kind"] not in _KINDS if isinstance(found["kind"], str) else True:
         return "kind"
     for name, least in _LEAST.items():
-        if not is_int64(found[name]) or found[name] < least:
+        if not is_int64(found[name]) or not least <= found[name] <= _most(name, found):
             return name
     for name, form in _FORMS.items():
         if not isinstance(found[name], str) or not form.fullmatch(found[name]):
             return name
     return next((name for name in ("first", "last") if not _is_position(found[name])), None)
+
+
+def _most(name: str, found: dict[str, Any]) -> int:
+    """The most that a number can be: bodies are read by these before anybody has looked at the signature."""
+    if name == "parts":
+        return most_parts(found["count"])
+    return MAX_LEAVES if name == "count" else INT64_MAX
 
 
 def _is_position(value: object) -> bool:

@@ -33,7 +33,8 @@ class Journal:
         self._lock = threading.Lock()
         # Batches of what was created, each with the newest entry that was known before it was.
         self._created: deque[tuple[list[Leaf], int]] = deque()
-        self._found: deque[Position] = deque()
+        # What is there, or may be: with its digest where it counts only as that.
+        self._found: deque[tuple[Position, bytes | None]] = deque()
         self._count = 0
         # The entries made here, and what they say was found.
         self._own: dict[int, set[str]] = {}
@@ -56,9 +57,29 @@ class Journal:
 
     def found(self, there: Iterable[Record]) -> None:
         """Note records that were there already: written by a run that was killed before it recorded them, perhaps."""
-        positions = [record.position for record in there]
+        positions = [(record.position, None) for record in there]
         with self._lock:
             self._found.extend(positions)
+
+    def perhaps(self, stored: Iterable[Record]) -> None:
+        """Note records that may have been written, as nobody knows; what is there and is another one stays unsaid."""
+        positions = [(record.position, stored_digest(record, fresh=self._fresh)) for record in stored]
+        with self._lock:
+            self._found.extend(positions)
+
+    def take_over(self, other: Journal) -> None:
+        """Note what another journal of this ledger did not come to record."""
+        leaves, since, positions = other._taken(INT64_MAX)
+        with self._lock:
+            if leaves:
+                self._created.appendleft((leaves, since))
+                self._count += len(leaves)
+            self._found.extend(positions)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether anything is noted that is not recorded."""
+        return bool(self._count or self._found)
 
     @property
     def full(self) -> bool:
@@ -88,24 +109,30 @@ class Journal:
                 self._found.extendleft(reversed(positions))
             raise
 
-    async def _record(self, kind: Kind, leaves: list[Leaf], since: int, positions: list[Position]) -> None:
+    async def _record(
+        self, kind: Kind, leaves: list[Leaf], since: int, positions: list[tuple[Position, bytes | None]]
+    ) -> None:
         # A uuid may come twice: what was just created needs no finding.
         created = {leaf.command_uuid for leaf in leaves} if positions else set()
-        positions = [position for position in positions if position.command_uuid not in created]
-        asked = [*positions, *(Position(leaf.created_at, leaf.command_uuid) for leaf in leaves if self._careful)]
+        positions = [item for item in positions if item[0].command_uuid not in created]
+        # That it is there counts more than that it may be.
+        wanted = dict(sorted(positions, key=lambda item: item[1] is None))
+        asked = [*wanted, *(Position(leaf.created_at, leaf.command_uuid) for leaf in leaves if self._careful)]
         found: list[Leaf] = []
         if asked:
             live = await self._ledger.live(asked)
             if self._careful:
                 leaves = [leaf for leaf in map(partial(_again, live), leaves) if leaf is not None]
-            found = await self._ledger.as_stored([p.command_uuid for p in positions if p.command_uuid not in live])
+            there = await self._ledger.as_stored([p.command_uuid for p in wanted if p.command_uuid not in live])
+            digests = {position.command_uuid: digest for position, digest in wanted.items()}
+            found = [leaf for leaf in there if digests[leaf.command_uuid] in {None, leaf.digest}]
         if leaves or found:
             since = min(since, self._ledger.newest)
             self._own = {number: uuids for number, uuids in self._own.items() if number > since}
             made = await self._ledger.append(kind, [*leaves, *found], since=since, own=self._own)
             self._own |= {entry.sequence: {leaf.command_uuid for leaf in found} for entry in made}
 
-    def _taken(self, at_most: int) -> tuple[list[Leaf], int, list[Position]]:
+    def _taken(self, at_most: int) -> tuple[list[Leaf], int, list[tuple[Position, bytes | None]]]:
         leaves: list[Leaf] = []
         since = INT64_MAX
         with self._lock:

@@ -24,14 +24,29 @@ from commandstore import codec
 from commandstore.codec import Record
 from commandstore.errors import LedgerError
 
-__all__ = ["PART_BYTES", "Leaf", "Op", "hashes_of", "leaf_of", "pack", "stored_digest", "unpack"]
+__all__ = [
+    "MAX_LEAVES",
+    "PART_BYTES",
+    "Leaf",
+    "Op",
+    "hashes_of",
+    "leaf_of",
+    "most_parts",
+    "pack",
+    "stored_digest",
+    "unpack",
+]
 
+MAX_LEAVES = 10_000
+"""How many leaves an entry has at most: about 700 KB of bodies. Readers refuse more: raise it with a new version."""
 PART_BYTES = 200 * 1024
 _DIGEST_BYTES = 32
 _SEALED = b"commandstore sealed\x01"
 _LENGTHS = struct.Struct(">QQ")
 _HEAD = struct.Struct(">Bq32sH")
 _TIME = struct.Struct(">q")
+# The length of a uuid is a uint16.
+_LONGEST = _HEAD.size + 0xFFFF
 
 
 class Op(IntEnum):
@@ -139,6 +154,12 @@ def pack(leaves: Iterable[Leaf]) -> list[bytes]:
     ]
     each = PART_BYTES // max(map(len, packed))
     return [b"".join(packed[start : start + each]) for start in range(0, len(packed), each)]
+
+
+def most_parts(count: int) -> int:
+    """How many bodies :func:`pack` makes of so many leaves at most, however long their uuids are."""
+    each = PART_BYTES // _LONGEST
+    return -(-count // each)
 
 
 def unpack(parts: Iterable[bytes]) -> list[Leaf]:

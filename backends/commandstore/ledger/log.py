@@ -21,17 +21,14 @@ from commandstore.codec import Record
 from commandstore.command import Position
 from commandstore.contract import Backend
 from commandstore.drive import Drive
-from commandstore.errors import CommandStoreError, ConfigurationError, LedgerError
+from commandstore.errors import CommandStoreError, ConfigurationError, CorruptRecord, LedgerError
 from commandstore.ledger.entry import Entry, Kind, sign, state
-from commandstore.ledger.leaves import Leaf, Op, leaf_of, pack
+from commandstore.ledger.leaves import MAX_LEAVES, Leaf, Op, leaf_of, pack
 from commandstore.ledger.lookup import Lookup
-from commandstore.ledger.reading import AT_ONCE, HEAD, LedgerReader, body_name, entry_name
+from commandstore.ledger.reading import AT_ONCE, HEAD, LedgerReader, body_name, entry_name, unreadable
 from commandstore.ledger.signing import Signer, Verifier
 
 __all__ = ["MAX_LEAVES", "Ledger"]
-
-MAX_LEAVES = 10_000
-"""How many leaves an entry has at most: about 700 KB of bodies."""
 
 _POSITION = itemgetter(Leaf._fields.index("created_at"), Leaf._fields.index("command_uuid"))
 _WHOLE = 20
@@ -270,9 +267,10 @@ class Ledger(LedgerReader):
         await self.backend.register_swap(HEAD, value, expected=found.token if found else None, token=token)
 
     async def _put(self, name: str, value: bytes) -> bool:
-        return await self.backend.register_swap(name, value, expected=None, token=secrets.token_hex(8))
-
-    # Where it ends
+        try:
+            return await self.backend.register_swap(name, value, expected=None, token=secrets.token_hex(8))
+        except CorruptRecord as error:
+            raise LedgerError(f"the ledger can't be appended to: {unreadable(error)}") from error
 
     # Updates and deletions
 

@@ -7,6 +7,7 @@ to check that this was recorded, and the command to check what was.
 from __future__ import annotations
 
 import hmac
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -71,14 +72,14 @@ class Proof:
     def from_json(cls, value: object) -> Self:
         """The proof of :meth:`to_json`, or of the JSON text of that.
 
+        A text may have other spaces, another order and other escapes, as tools that print JSON make of it. Whatever
+        reads JSON reads the same in it: no name stands twice, and nothing is there besides.
+
         Raises:
             LedgerError: it is not a proof, or one of a newer release.
         """
         if isinstance(value, str | bytes):
-            try:
-                value = orjson.loads(value)
-            except ValueError as error:
-                raise LedgerError("the proof is not JSON") from error
+            value = _loaded(value)
         version = value.get("version") if isinstance(value, dict) else None
         if type(version) is int and version > VERSION:
             raise LedgerError(
@@ -100,7 +101,28 @@ class Proof:
             raise LedgerError("the proof's path is not a list, or longer than any can be")
         nodes = tuple(_hash(node, "path") for node in path)
         entry = Entry.from_json(value["entry"])
-        return cls(_OPS[operation], uuid, created_at, _hash(value["digest"], "digest"), index, nodes, entry)
+        found = cls(_OPS[operation], uuid, created_at, _hash(value["digest"], "digest"), index, nodes, entry)
+        if found.to_json() != value:  # one signature has several spellings in base64
+            raise LedgerError("the proof is not spelled as it was written: its signature is, in other characters")
+        return found
+
+
+def _loaded(text: str | bytes) -> Any:
+    twice = False
+
+    def look(pairs: list[tuple[str, Any]]) -> None:
+        nonlocal twice
+        twice = twice or len({name for name, _ in pairs}) < len(pairs)
+
+    try:
+        value = orjson.loads(text)
+        # orjson takes the last of two fields of one name, and other readers the first.
+        json.loads(text, object_pairs_hook=look)
+    except (ValueError, RecursionError) as error:
+        raise LedgerError("the proof is not JSON") from error
+    if twice:
+        raise LedgerError("the proof has a field twice: who reads it may read something else than was checked")
+    return value
 
 
 def _is_utf8(text: str) -> bool:

@@ -2,6 +2,10 @@
 
 A key's id is the first 16 hex characters of SHA-256 over its public half (DER, SubjectPublicKeyInfo): enough to find
 the key by, and never what a signature is believed for.
+
+Of each ECDSA signature ``(r, s)`` there is a second one, ``(r, n - s)``, which anybody can compute and which holds as
+well. KMS gives either. Entries are written with the smaller ``s`` (:func:`one_form`), and no other is believed: so no
+entry's signature can be altered unseen.
 """
 
 from __future__ import annotations
@@ -16,13 +20,20 @@ from commandstore.errors import ConfigurationError, MissingDependency
 if TYPE_CHECKING:
     from commandstore.ledger.entry import Entry
 
-__all__ = ["ED25519", "Ed25519Signer", "PublicKey", "Signer", "Verifier"]
+__all__ = ["ED25519", "Ed25519Signer", "PublicKey", "Signer", "Verifier", "one_form"]
 
 ED25519 = "ed25519"
 _SEED_BYTES = 32
 _KEY_ID_CHARACTERS = 16
 # By the curve's name: how entries call it, and the hash that goes with it.
 _CURVES = {"secp256r1": ("ecdsa-sha-256", "SHA256"), "secp384r1": ("ecdsa-sha-384", "SHA384")}
+# By the algorithm: n, the order of the curve's group (SEC 2, sections 2.4.2 and 2.5.1).
+_ORDERS = {
+    "ecdsa-sha-256": 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551,
+    "ecdsa-sha-384": (
+        0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFC7634D81F4372DDF581A0DB248B0A77AECEC196ACCC52973
+    ),
+}
 _BEGIN = b"-----BEGIN "
 
 
@@ -44,7 +55,7 @@ class Signer(Protocol):
         """Of the signatures."""
 
     def sign(self, message: bytes) -> bytes:
-        """The signature over a message; ECDSA's as DER. May block, and may be called from several threads."""
+        """The signature over a message; ECDSA's as DER, of either s. May block; may be called from several threads."""
 
     def public_key(self) -> bytes:
         """The public half as PEM (SubjectPublicKeyInfo)."""
@@ -203,7 +214,7 @@ class PublicKey:
         raise ConfigurationError(f"a public key as PEM is needed, and {problem}")
 
     def has_signed(self, message: bytes, signature: bytes) -> bool:
-        """Whether the signature over the message is this key's."""
+        """Whether the signature over the message is this key's, in whatever form."""
         try:
             self._key.verify(signature, message, *self._arguments)
         except _library().InvalidSignature:
@@ -246,10 +257,29 @@ class Verifier:
             return f"it claims a signature by {entry.algorithm}, and key {entry.key_id} signs by {key.algorithm}"
         if not key.has_signed(entry.signed_bytes, entry.signature):
             return f"its signature is not one of key {entry.key_id} over what it states"
+        if one_form(entry.signature, entry.algorithm) != entry.signature:
+            return (
+                "its signature was rewritten: it holds, but has the larger s of the two that ECDSA allows, and entries "
+                "are written with the smaller"
+            )
         return None
 
     def __repr__(self) -> str:
         return f"Verifier({', '.join(self._by_id)})"
+
+
+def one_form(signature: bytes, algorithm: str) -> bytes:
+    """The signature in the form in which entries have it: ECDSA's with the smaller s. What is none stays as it is."""
+    order = _ORDERS.get(algorithm)
+    if order is None:
+        return signature
+    library = _library().utils
+    try:
+        r, s = library.decode_dss_signature(signature)
+    except ValueError:
+        return signature
+    form: bytes = library.encode_dss_signature(r, min(s, order - s)) if 0 < s < order else signature
+    return form
 
 
 def _bytes(text: bytes | str) -> bytes:
@@ -272,9 +302,14 @@ def _library() -> SimpleNamespace:
     try:
         from cryptography.exceptions import InvalidSignature  # noqa: PLC0415 - an extra
         from cryptography.hazmat.primitives import hashes, serialization  # noqa: PLC0415
-        from cryptography.hazmat.primitives.asymmetric import ec, ed25519  # noqa: PLC0415
+        from cryptography.hazmat.primitives.asymmetric import ec, ed25519, utils  # noqa: PLC0415
     except ImportError as error:
         raise MissingDependency("signing and checking a ledger needs: pip install 'commandstore[crypto]'") from error
     return SimpleNamespace(
-        InvalidSignature=InvalidSignature, hashes=hashes, serialization=serialization, ec=ec, ed25519=ed25519
+        InvalidSignature=InvalidSignature,
+        hashes=hashes,
+        serialization=serialization,
+        ec=ec,
+        ed25519=ed25519,
+        utils=utils,
     )

@@ -137,6 +137,7 @@ class _Step(Walk):
                 "the checkpoint is not the one that this backfill began with: the destination was reset, or a sync "
                 "found that the source is not what it was; plan again (what was copied stays)"
             )
+        self._refuse_plain_text()
         return stored
 
     async def _save(self) -> None:

@@ -138,6 +138,7 @@ class Checkpoint:
         identity: what the source said it is.
         mark: without a sequence: everything with ``created_at`` below this is done.
         walk: without a sequence: a walk that goes on in the next run.
+        sealed: whether what was copied was encrypted.
     """
 
     generation: str
@@ -150,6 +151,7 @@ class Checkpoint:
     identity: str | None = None
     mark: int | None = None
     walk: TimeWalk | None = None
+    sealed: bool = False
 
     def to_json(self, *, source: str, query: CommandQuery) -> bytes:
         """The register's value; source and filter stand in it for people."""
@@ -167,6 +169,7 @@ class Checkpoint:
             "identity": self.identity,
             "mark": self.mark,
             "walk": self.walk and [list(self.walk.position), self.walk.started],
+            "sealed": self.sealed,
         }
         if self.window is not None:
             window = self.window
@@ -201,8 +204,9 @@ class Checkpoint:
                 parked=tuple(Parked(tuple(key), uuid, reason) for key, uuid, reason in value["parked"]),
                 identity=value["identity"],
                 mark=value["mark"],
-                # The first releases had none.
+                # The first releases had neither.
                 walk=None if not value.get("walk") else TimeWalk(tuple(value["walk"][0]), value["walk"][1]),
+                sealed=value.get("sealed", False),
             )
             found.check()
         except (ValueError, TypeError, KeyError, IndexError) as error:
@@ -231,6 +235,7 @@ class Checkpoint:
             and all(isinstance(text, str) for text in texts)
             and all(part is None or isinstance(part, str) or is_int64(part) for key in keys for part in key)
             and isinstance(self.by_sequence, bool)
+            and isinstance(self.sealed, bool)
         ):
             raise TypeError("a field of another type")
 
@@ -324,6 +329,7 @@ def merge(ours: Checkpoint, theirs: Checkpoint, resolved: frozenset[Key] = froze
         anchors=newer.anchors,
         parked=tuple(parked.values()),
         mark=max(marks, default=None),
+        sealed=ours.sealed or theirs.sealed,
     )
 
 
@@ -348,6 +354,8 @@ class CheckpointRegister:
     source: str
     query: CommandQuery
     token: str | None = field(default=None, init=False)
+    sealed: bool = field(default=False, init=False)
+    """Whether what was copied was encrypted, by the one that was read; also where that is not to be believed."""
 
     @property
     def name(self) -> str:
@@ -358,7 +366,16 @@ class CheckpointRegister:
         """Read it; None where there is none, or it is not to be believed: then it may hold anything."""
         found = await self.backend.register_get(self.name)
         self.token = found.token if found else None
-        return Checkpoint.from_json(found.value) if found and believe else None
+        if found is None:
+            return None
+        try:
+            stored = Checkpoint.from_json(found.value)
+        except ConfigurationError:
+            if believe:
+                raise
+            return None
+        self.sealed = stored.sealed
+        return stored if believe else None
 
     async def swap(self, checkpoint: Checkpoint) -> bool:
         """Write it over the one last read or written; False when another run has written meanwhile."""

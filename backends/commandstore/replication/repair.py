@@ -13,10 +13,11 @@ from typing import NamedTuple
 
 from commandstore import codec
 from commandstore.codec import Record
-from commandstore.errors import CommandStoreError, DecryptionError, InvalidCommand
+from commandstore.errors import CommandStoreError, InvalidCommand
 from commandstore.records import Fate
 from commandstore.replication.findings import REMOVED, REPLACED, WRITTEN, Finding, FindingKind
 from commandstore.replication.judgement import Answer, Misfit
+from commandstore.replication.keyfit import key_fits
 from commandstore.replication.streams import BAD_COMMAND, Side, is_uuid
 
 __all__ = ["NOT_ASKED_FOR", "Done", "Repair", "Step", "step"]
@@ -52,7 +53,7 @@ def step(  # noqa: PLR0911 - one for each thing that may be the matter
     *,
     in_scope: Callable[[Record], bool],
     delete_extra: bool,
-    key_fits: bool,
+    opens: bool,
 ) -> Step | Done:
     """What to do with a command. Pure.
 
@@ -62,8 +63,9 @@ def step(  # noqa: PLR0911 - one for each thing that may be the matter
         there: what the destination has of it now.
         in_scope: whether a command is one of those that are verified.
         delete_extra: whether what only the destination has is to go.
-        key_fits: whether the destination was opened with the key that its commands were sealed with. With another
-            one nothing could be opened, and would all be replaced.
+        opens: whether the destination was opened with the key that its commands were sealed with, or without one where
+            none is sealed. Otherwise nothing could be opened, and would all be replaced; and what is missing would be
+            written in plain, or under a key that no reader has.
     """
     if isinstance(here, CommandStoreError):
         what = "does not fit its digest" if isinstance(here, Misfit) else "can't be read"
@@ -76,13 +78,11 @@ def step(  # noqa: PLR0911 - one for each thing that may be the matter
         return Step(REMOVED) if delete_extra else Step(None, NOT_ASKED_FOR)
     if kind is FindingKind.FAILED and not in_scope(here):
         return Step(None, "not repaired: in the source it is outside of what is verified")
-    if there is None:
-        return Step(WRITTEN)
     if isinstance(there, Record) and there.digest == here.digest:
         return Done.EQUAL
-    if isinstance(there, DecryptionError) and not key_fits:
-        return Step(None, "not repaired: nothing in the destination opens with the key that was given, or none was")
-    return Step(REPLACED)
+    if not opens and not isinstance(there, Record):
+        return Step(None, "not repaired: what the destination holds does not open with the key given, or none was")
+    return Step(WRITTEN if there is None else REPLACED)
 
 
 class Repair:
@@ -102,6 +102,7 @@ class Repair:
         self._destination = destination
         self._in_scope = in_scope
         self._delete_extra = delete_extra
+        self._opens = False
 
     async def run(self, findings: Sequence[Finding], said: Said, *, any_equal: bool) -> None:
         """Repair these, of distinct uuids.
@@ -118,10 +119,11 @@ class Repair:
         # The source last: what is written is as it was a moment before.
         there = await self._destination.fetch(uuids)
         here = await self._source.fetch(uuids, believed=False)
-        # One that opens, or whose keyed digest is right, is proof enough.
-        key_fits = self._destination.core.options.crypto is not None and (
-            any_equal or any(isinstance(record, Record) for record in there.values())
-        )
+        core = self._destination.core
+        if not self._opens:
+            # That it was found alike, by its keyed digest, is proof enough.
+            alike = any_equal and core.options.crypto is not None
+            self._opens = alike or await key_fits(core, there.values())
         to_write: list[tuple[Finding, Record]] = []
         for finding in findings:
             uuid = finding.command_uuid
@@ -135,7 +137,7 @@ class Repair:
                 there.get(uuid),
                 in_scope=self._in_scope,
                 delete_extra=self._delete_extra,
-                key_fits=key_fits,
+                opens=self._opens,
             )
             if isinstance(next_step, Done):
                 said(finding, next_step)

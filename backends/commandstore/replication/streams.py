@@ -96,7 +96,7 @@ class Side:
             return [record.digest if self._fits(record) else self._misfit for record in records]
         if self._keyed is None:
             return [record.digest for record in records]
-        return list(await self._keyed.keyed(records))
+        return [self._misfit if digest == b"" else digest for digest in await self._keyed.keyed(records)]
 
     async def digests(self, tenants: Mapping[str, str]) -> dict[str, bytes]:
         """The digests of some uuids, comparable, and read consistently; ``b""`` for what can't be read or believed.

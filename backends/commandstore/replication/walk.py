@@ -131,6 +131,7 @@ class Walk(ABC):
         self._read_in = 0.0  # the last read; the first of a walk may have to sort
         self._stopped = False  # the time was up
         # Where everything is compared anew, what the ledger has and the destination lost may be created once more.
+        self._seals = destination.options.crypto is not None
         self._journal = None if settings.dry_run else destination.journal(careful=not settings.resume_from_dest)
 
     @abstractmethod
@@ -160,6 +161,7 @@ class Walk(ABC):
         resume = self._settings.resume_from_dest
         stored = await self._register.load(believe=resume)
         state = await self._state(stored)
+        self._refuse_plain_text()
         while True:
             if state is not None:
                 checkpoint = plan.begin(stored, state)
@@ -167,12 +169,22 @@ class Walk(ABC):
                 checkpoint = stored
             else:
                 checkpoint = plan.fresh(by_sequence=False)
+            if self._seals and not checkpoint.sealed:
+                checkpoint = replace(checkpoint, sealed=True)
             if checkpoint is stored or self._settings.dry_run or await self._register.swap(checkpoint):
                 return checkpoint, stored, state
             # Another run started a checkpoint at this moment: go on from that one, so that both add to one account.
             # Unless everything is to be compared: then it is replaced, and that run stops.
             stored = await self._register.load(believe=resume)
             state = await self._state(stored)
+
+    def _refuse_plain_text(self) -> None:
+        """Whoever lost the key from the settings must not go on without encryption."""
+        if self._register.sealed and not self._seals and not self._settings.dry_run:
+            raise ConfigurationError(
+                f"what was copied to {self._destination.backend.location} until now was encrypted, and this run has no "
+                "key: give it (crypto=, --destination-key-file), or copy to a new store. Nothing was written"
+            )
 
     async def _state(self, stored: Checkpoint | None) -> SequenceState | None:
         if Capability.SEQUENCE not in self._source.backend.capabilities:

@@ -6,10 +6,7 @@ fails, stays here.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import io
-import zlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
@@ -21,6 +18,7 @@ from commandstore.aws import client as aws
 from commandstore.aws.retry import Retry, Tries
 from commandstore.drive import Drive
 from commandstore.errors import StoreUnavailable
+from commandstore.s3.checksum import checksum, let_it_vouch
 from commandstore.s3.faults import (
     Place,
     code_of,
@@ -128,9 +126,11 @@ async def connect(
     if place.endpoint is not None:
         settings["s3"] = {"addressing_style": "path"}  # nobody resolves BUCKET.127.0.0.1
     target = aws.Target("s3", f"bucket {place.bucket}", place.url, place.region, place.endpoint)
-    return await aws.connect(
+    client = await aws.connect(
         drive, stack, target, profile=profile, concurrency=concurrency, session=session, settings=settings
     )
+    let_it_vouch(aws.raw_client(client))
+    return client
 
 
 class Wire:
@@ -229,7 +229,7 @@ class Wire:
             **self._bucket,
             "Key": self.place.prefix + key,
             "ContentType": content_type,
-            **_checksum(data),
+            **checksum(data),
         }
         if only_new:
             request["IfNoneMatch"] = "*"
@@ -326,7 +326,7 @@ class Wire:
                     # aiohttp warns of large bodies in one piece, and takes a stream's in several.
                     whole = not self.drive.is_async or len(body) < _LARGE
                     request = {**request, "Body": body if whole else io.BytesIO(body)}
-                return await parse(await method(**request))
+                return await _parsed(parse, await method(**request))
             except Exception as error:
                 if operation == "GetObjectLockConfiguration" and is_unlocked(error):
                     raise _Refused(operation, error, lost=lost) from error  # 501 is no reason to ask again
@@ -366,13 +366,11 @@ class Wire:
         return sorted(entries), token if answer.get("IsTruncated") else None
 
 
-def _checksum(data: bytes) -> dict[str, str]:
-    """By which S3 refuses a body that was damaged on its way; with Object Lock it refuses one without."""
-    if len(data) < _LARGE:
-        # Known to every engine there is.
-        return {"ContentMD5": base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode("ascii")}
-    # Of a bulk insert MD5 would be a fifth of all the work. An engine that is too old for this header passes over it.
-    return {"ChecksumCRC32": base64.b64encode(zlib.crc32(data).to_bytes(4, "big")).decode("ascii")}
+async def _parsed(parse: Callable[[dict[str, Any]], Awaitable[T]], answer: dict[str, Any]) -> T:
+    try:
+        return await parse(answer)
+    except (AttributeError, KeyError, TypeError) as error:  # a proxy's, or no S3's at all
+        raise ResponseParserError(f"the answer is not as S3 gives it: {error!r}") from error
 
 
 class _Refused(Exception):

@@ -11,10 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from commandstore.codec import Record
 from commandstore.command import CommandQuery, is_int64
 from commandstore.contract import Key
-from commandstore.errors import InvalidCommand
 
 __all__ = [
     "COLUMNS",
@@ -22,8 +20,6 @@ __all__ = [
     "REGISTERS",
     "Statement",
     "Table",
-    "insert_values",
-    "refusal",
 ]
 
 Dialect = Literal["sqlite", "postgresql"]
@@ -76,9 +72,11 @@ REGISTERS: dict[Dialect, str] = {
 }
 
 _NUMBERS = frozenset({"id", "created_at", "instance_id"})
+# A payload may be of any type: nothing is looked for in it.
+TEXTS = tuple(name for name in COLUMNS if name not in _NUMBERS and name != "data_bytes")
+"""The columns that are text, and must be stored as such."""
 # Text as its bytes in the encoding of the database, so that a CAST makes the same text of it again.
 _TIME_AS_STORED = "CASE typeof(created_at) WHEN 'text' THEN CAST(created_at AS BLOB) ELSE created_at END"
-_INT32 = 2**31
 
 
 KINDS = frozenset({"real", "text", "blob"})
@@ -133,12 +131,16 @@ class Table:
     def selected(self) -> str:
         """The columns to select, in the order of :data:`COLUMNS`, and what a key needs beside them.
 
-        SQLite keeps any type in any column; a key must say which, since types sort apart. In UTF-16 a key has the bytes
-        that rows are ordered by: the conversion to UTF-8 can't be undone where text is invalid.
+        SQLite keeps any type in any column; a key must say which, since types sort apart. A BLOB in the place of a text
+        has the same bytes and is equal to no text, so that whoever looks for it misses the row: the first column with
+        one is named. In UTF-16 a key has the bytes that rows are ordered by: the conversion to UTF-8 can't be undone
+        where text is invalid.
         """
         names = [self._read(name) if name in self.columns else f"NULL AS {name}" for name in COLUMNS]
         if self.dialect == "sqlite":
-            names.append("typeof(created_at)")
+            # Cheap, also with large contexts: typeof reads no more of a value than its header.
+            blobs = (f"WHEN typeof({name}) = 'blob' THEN '{name}'" for name in TEXTS if name in self.columns)
+            names += ["typeof(created_at)", f"CASE {' '.join(blobs)} END"]
         if self.utf16:
             names += [self._uuid_bytes, _TIME_AS_STORED]
         return ", ".join(names)
@@ -146,7 +148,15 @@ class Table:
     def _read(self, name: str) -> str:
         # SQL_ASCII vouches for nothing, so its text comes as bytes and each row is decoded by itself.
         raw = self.encoding == "SQL_ASCII" and name not in _NUMBERS
+        if self.utf16 and name == "uuid":  # else the name of a BLOB would be in UTF-16
+            return "CASE typeof(uuid) WHEN 'blob' THEN CAST(uuid AS TEXT) ELSE uuid END AS uuid"
         return f"convert_to({name}, 'SQL_ASCII') AS {name}" if raw else name
+
+    def _equals(self, column: str, parameter: str) -> str:
+        """Whether a column has a text; in SQLite also as a BLOB, so that such a row is found, and named."""
+        if self.dialect == "postgresql":
+            return f"{column} = {parameter}"
+        return f"{column} IN ({parameter}, CAST({parameter} AS BLOB))"
 
     @property
     def _uuid_bytes(self) -> str:
@@ -180,7 +190,8 @@ class Table:
             # SQLite takes any index on a name for selective, and would sort all that a large tenant has for each page;
             # '+' hides the index. comby's v1.2 made workspace_index before its column: that one is wrong besides.
             column = name if self.dialect == "postgresql" or name in selective else f"+{name}"
-            conditions.append(f"{column} = :{name}" if value else f"({column} = :{name} OR {column} IS NULL)")
+            condition = self._equals(column, f":{name}")
+            conditions.append(condition if value else f"({condition} OR {column} IS NULL)")
             values[name] = value
         for name, operator, bound in (("after", ">", query.after), ("before", "<", query.before)):
             if bound is None:
@@ -316,7 +327,8 @@ class Table:
             return Statement(sql, {"uuids": list(uuids)})
         # Not a list in JSON, which ends a string at a NUL.
         values = {f"uuid_{number}": uuid for number, uuid in enumerate(uuids)}
-        wanted = ", ".join(f":{name}" for name in values)
+        # A BLOB too, as in `_equals`: else what is there would not be found, and be written once more.
+        wanted = ", ".join([*(f":{name}" for name in values), *(f"CAST(:{name} AS BLOB)" for name in values)])
         return Statement(f"SELECT {self.selected} FROM commands WHERE uuid IN ({wanted}) ORDER BY id", values)  # noqa: S608
 
     def insert(self) -> str:
@@ -327,12 +339,24 @@ class Table:
         values = ", ".join(cast.get(name, f":{name}") for name in names)
         return f"INSERT INTO commands ({', '.join(names)}) VALUES ({values})"  # noqa: S608
 
+    def before_update(self) -> str | None:
+        """What makes room for :meth:`update`: of a uuid that stands as text too, the rows that have it as a BLOB go."""
+        if self.dialect == "postgresql":
+            return None
+        text = "EXISTS (SELECT 1 FROM commands WHERE uuid = :uuid)"
+        return f"DELETE FROM commands WHERE uuid = CAST(:uuid AS BLOB) AND {text}"  # noqa: S608
+
     def update(self) -> str:
-        """All columns of the rows of one uuid; values by :func:`insert_values`."""
-        names = [name for name in COLUMNS if name not in {"id", "uuid"} and name in self.columns]
+        """All columns of the rows of one uuid, the uuid with them; values by :func:`insert_values`."""
+        kept = {"id"} if self.dialect == "sqlite" else {"id", "uuid"}  # a BLOB becomes the text that it should be
+        names = [name for name in COLUMNS if name not in kept and name in self.columns]
         cast = {"data_bytes": "CAST(:data_bytes AS TEXT)"} if self.dialect == "sqlite" else {}
         values = ", ".join(f"{name} = {cast.get(name, f':{name}')}" for name in names)
-        return f"UPDATE commands SET {values} WHERE uuid = :uuid"  # noqa: S608
+        return f"UPDATE commands SET {values} WHERE {self._equals('uuid', ':uuid')}"  # noqa: S608
+
+    def delete(self) -> str:
+        """The rows of one uuid."""
+        return f"DELETE FROM commands WHERE {self._equals('uuid', ':uuid')}"  # noqa: S608
 
 
 def _all(conditions: Sequence[str]) -> str:
@@ -352,46 +376,3 @@ def _time_of(value: int | str | None) -> tuple[str, object]:
     if kind == "real":
         return ":key_time", float(rest)
     return ("CAST(:key_time AS TEXT)" if kind == "text" else ":key_time"), bytes.fromhex(rest)
-
-
-def refusal(record: Record, table: Table) -> InvalidCommand | None:
-    """What the columns of this table can't hold of a record; None when they can."""
-    why = None
-    if record.workspace_uuid and not table.has_workspace:
-        why = "this database has no workspace_uuid column (comby's v1.2 has)"
-    elif table.dialect == "postgresql":
-        why = _postgres_lacks(record, table)
-    uuid = record.command_uuid
-    return InvalidCommand(f"command {uuid!a}: {why}", command_uuid=uuid) if why else None
-
-
-def _postgres_lacks(record: Record, table: Table) -> str | None:
-    if not -_INT32 <= record.instance_id < _INT32:
-        return "instance_id has more than the 32 bits of Postgres' column"
-    texts = [record.command_uuid, record.tenant_uuid, record.workspace_uuid]
-    texts += [record.domain, record.data_type, record.req_ctx]
-    try:
-        texts.append(record.data.decode())
-    except UnicodeDecodeError:
-        return "data_bytes is not UTF-8, which comby's column in Postgres is"
-    if all(table.holds(text) for text in texts):
-        return None
-    if any("\0" in text for text in texts):
-        return "Postgres can't hold a NUL byte in text"
-    return f"the database's encoding ({table.encoding}) lacks a character of it"
-
-
-def insert_values(record: Record, table: Table) -> dict[str, Any]:
-    """The columns of a record, by name."""
-    data: bytes | str = record.data if table.dialect == "sqlite" else record.data.decode()
-    return {
-        "created_at": record.created_at,
-        "uuid": record.command_uuid,
-        "instance_id": record.instance_id,
-        "tenant_uuid": record.tenant_uuid,
-        "workspace_uuid": record.workspace_uuid,
-        "domain": record.domain,
-        "data_type": record.data_type,
-        "data_bytes": data,
-        "req_ctx": record.req_ctx,
-    }

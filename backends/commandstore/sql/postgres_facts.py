@@ -13,6 +13,7 @@ from sqlalchemy import Connection, text
 from commandstore.codec import Record
 from commandstore.sql import layout
 from commandstore.sql.layout import Table
+from commandstore.sql.values import insert_values
 
 __all__ = [
     "LIBPQ_OPTIONS",
@@ -168,7 +169,7 @@ def insert_new(table: Table) -> str:
 
 def columns_of(records: Many[Record], table: Table) -> dict[str, list[Any]]:
     """The parameters of :func:`insert_new`."""
-    rows = [layout.insert_values(record, table) for record in records]
+    rows = [insert_values(record, table) for record in records]
     return {name: [row[name] for row in rows] for name in layout.COLUMNS if name != "id" and name in table.columns}
 
 

@@ -16,7 +16,7 @@ from commandstore.codec import Record
 from commandstore.command import INT64_MAX, INT64_MIN
 from commandstore.contract import Anchor, Key, Row
 from commandstore.errors import CorruptRecord
-from commandstore.sql.layout import COLUMNS
+from commandstore.sql.layout import COLUMNS, TEXTS
 
 __all__ = ["PAYLOAD", "anchor_of", "feed_key", "gaps", "record_of", "row_of", "tagged"]
 
@@ -24,7 +24,7 @@ PAYLOAD = slice(COLUMNS.index("data_bytes"), len(COLUMNS))
 """Where a row has what makes it large."""
 
 # Where a row has what stands behind its columns; see `Table.selected`.
-_KIND, _NAME, _TIME = len(COLUMNS), len(COLUMNS) + 1, len(COLUMNS) + 2
+_KIND, _BLOB, _NAME, _TIME = range(len(COLUMNS), len(COLUMNS) + 4)
 _DIGEST_HEX = 16
 _MAX_ANCHORS = 64
 _ANCHOR_UUID = 150
@@ -59,33 +59,44 @@ def _text(value: Any) -> str:
 def record_of(raw: Sequence[Any]) -> Record | CorruptRecord:
     """The record of a row in the order of :data:`COLUMNS`, or what is wrong with it."""
     row_id, created_at, uuid, instance_id, tenant, workspace, domain, data_type, data, req_ctx = raw[: len(COLUMNS)]
-    try:
-        name = _text(uuid)
-    except (UnicodeError, TypeError):
-        return CorruptRecord(f"row {row_id}: the uuid is not UTF-8", location=f"row {row_id}")
-    if not name:
-        return CorruptRecord(f"row {row_id} has no uuid", location=f"row {row_id}")
     created_at = 0 if created_at is None else created_at
     instance_id = 0 if instance_id is None else instance_id
+    name = None
+    try:
+        name = _text(uuid)
+        wrong = _wrong(raw, name, created_at, instance_id)
+        if wrong is None:
+            return codec.plain_record(
+                name,
+                created_at,
+                instance_id,
+                _text(tenant),
+                _text(workspace),
+                _text(domain),
+                _text(data_type),
+                _raw(data),
+                _text(req_ctx),
+            )
+    except TypeError:
+        numbers = [column for column in TEXTS if isinstance(raw[COLUMNS.index(column)], int | float)]
+        wrong = f": {' and '.join(numbers) or 'a text column'} is a number, not text"
+    except UnicodeError:
+        wrong = f": {'the uuid' if name is None else 'a text column'} is not UTF-8"
+    return CorruptRecord(f"row {row_id}{wrong}", command_uuid=name or None, location=f"row {row_id}")
+
+
+def _wrong(raw: Sequence[Any], name: str, created_at: object, instance_id: object) -> str | None:
+    """What is wrong with a row besides the encoding of its texts."""
+    if not name:
+        return " has no uuid"
+    if len(raw) > _BLOB and raw[_BLOB] is not None:
+        column = str(raw[_BLOB], "ascii")
+        remedy = f"UPDATE commands SET {column} = CAST({column} AS TEXT) WHERE id = {raw[0]}"  # noqa: S608 - for people
+        return f": {column} is stored as a BLOB, and queries for text miss it (if its content is right: {remedy})"
     for column, value in (("created_at", created_at), ("instance_id", instance_id)):
         if not isinstance(value, int) or not INT64_MIN <= value <= INT64_MAX:
-            return CorruptRecord(
-                f"row {row_id}: {column} is not an integer", command_uuid=name, location=f"row {row_id}"
-            )
-    try:
-        return codec.plain_record(
-            name,
-            created_at,
-            instance_id,
-            _text(tenant),
-            _text(workspace),
-            _text(domain),
-            _text(data_type),
-            _raw(data),
-            _text(req_ctx),
-        )
-    except (UnicodeError, TypeError):
-        return CorruptRecord(f"row {row_id}: a text column is not UTF-8", command_uuid=name, location=f"row {row_id}")
+            return f": {column} is not an integer"
+    return None
 
 
 def row_of(raw: Sequence[Any], key: Key | None = None) -> Row:

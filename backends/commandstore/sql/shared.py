@@ -21,11 +21,14 @@ from commandstore.sql.layout import Statement, Table
 from commandstore.sql.rows import record_of, row_of
 from commandstore.sql.sequence import PAGE_BYTES, SPOOL_ROWS, SequenceBackend, chunked, in_session, up_to
 from commandstore.sql.spool import key_of, place_of
+from commandstore.sql.values import insert_values, refusal
 
 __all__ = ["SqlBackend", "as_text", "checked", "exists"]
 
 _PAGE_ROWS = 1000
 _SELECTIVE = 10_000
+# A ledger, and the keys of tenants: what is removed of them is lost.
+_IRREPLACEABLE = ("ledger/", "keys/")
 
 
 class SqlBackend(SequenceBackend):
@@ -159,7 +162,7 @@ class SqlBackend(SequenceBackend):
         outcomes: dict[str, Outcome] = {}
         good: list[Record] = []
         for record in records:
-            refused = layout.refusal(record, self._table)
+            refused = refusal(record, self._table)
             if refused is None:
                 good.append(record)
             else:
@@ -174,7 +177,7 @@ class SqlBackend(SequenceBackend):
         there = self._found(connection, [record.command_uuid for record in records])
         new = [record for record in records if record.command_uuid not in there]
         if new:
-            connection.execute(text(self._table.insert()), [layout.insert_values(r, self._table) for r in new])
+            connection.execute(text(self._table.insert()), [insert_values(r, self._table) for r in new])
         outcomes: dict[str, Outcome] = {record.command_uuid: CREATED for record in new}
         for uuid, found in there.items():
             outcomes[uuid] = Exists(found.digest if isinstance(found, Record) else b"")
@@ -187,11 +190,13 @@ class SqlBackend(SequenceBackend):
         return await self.drive.call(self._replace, record)
 
     def _replace(self, record: Record) -> bool:
-        refused = layout.refusal(record, self._table)
+        refused = refusal(record, self._table)
         if refused is not None:
             raise refused
         with self._writing() as connection:
-            done = connection.execute(text(self._table.update()), layout.insert_values(record, self._table))
+            if (tidy := self._table.before_update()) is not None:
+                connection.execute(text(tidy), {"uuid": record.command_uuid})
+            done = connection.execute(text(self._table.update()), insert_values(record, self._table))
             return done.rowcount > 0
 
     async def remove(self, command_uuid: str) -> bool:
@@ -201,7 +206,7 @@ class SqlBackend(SequenceBackend):
         if not self._table.holds(command_uuid):
             return False
         with self._writing() as connection:
-            done = connection.execute(text("DELETE FROM commands WHERE uuid = :uuid"), {"uuid": command_uuid})
+            done = connection.execute(text(self._table.delete()), {"uuid": command_uuid})
             return done.rowcount > 0
 
     async def clear(self) -> None:
@@ -225,17 +230,19 @@ class SqlBackend(SequenceBackend):
     def _register(self, connection: Connection, name: str) -> Register | None:
         if not self._registers(connection):
             return None
-        sql = text("SELECT value, token FROM commandstore_registers WHERE name = :name")
-        found = connection.execute(sql, {"name": self._register_key(name)}).one_or_none()
-        if found is None:
+        sql = text("SELECT value, token FROM commandstore_registers WHERE name = :name LIMIT 2")
+        found = connection.execute(sql, {"name": self._register_key(name)}).all()
+        if not found:
             return None
+        if len(found) > 1:
+            raise _altered(name, "is there more than once: the table was made again without its primary key")
+        value, token = found[0]
         try:
-            if isinstance(found[0], int | None):
+            if isinstance(value, int | None):
                 raise TypeError("no bytes")  # noqa: TRY301 - told below
-            return Register(bytes(found[0]), as_text(found[1]))
+            return Register(bytes(value), as_text(token))
         except (TypeError, ValueError) as error:
-            place = f"register {name!a} in table commandstore_registers"
-            raise CorruptRecord(f"{place} was altered; delete its row", location=place) from error
+            raise _altered(name, "is no register, or was altered") from error
 
     def _register_key(self, name: str) -> str:
         return name.replace("\0", "\ufffd") if self._table.dialect == "postgresql" else name
@@ -302,6 +309,13 @@ def _cut(rows: list[Row], query: CommandQuery, limit: int, last: Key | None) -> 
     if len(fit) > limit or (len(fit) == limit and fit[-1] is not rows[-1]):
         return Slice(fit[:limit], fit[limit - 1].key)
     return Slice(fit, last)
+
+
+def _altered(name: str, how: str) -> CorruptRecord:
+    place = f"register {name!a} in table commandstore_registers"
+    # Who asked for one that can't be replaced says what to do; a checkpoint, a lease or a plan is made anew.
+    todo = "" if name.startswith(_IRREPLACEABLE) else "; delete its row"
+    return CorruptRecord(f"{place} {how}{todo}", location=place)
 
 
 def as_text(value: Any) -> str:
