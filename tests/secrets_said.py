@@ -1,18 +1,24 @@
-"""No test may print a secret of the suite: what each test printed and logged is looked through when it has ended.
+"""No test may say a secret of the suite: what each one said is looked through when it has ended.
 
-What a test read by ``capsys`` or ``capfd`` counts as well. What a failed test's own traceback shows does not.
+That is what it printed (what it read of that by ``capsys`` or ``capfd`` counts as well), what it logged (our own
+loggers from DEBUG on, all others from INFO on: botocore's DEBUG shows signatures by design, and takes its time), what
+its processes said to ``communicate`` and Lambda containers to their log, and the message of every error of ours that
+was made, caught or not. What a failed test's own traceback shows besides does not count.
 """
 
 from __future__ import annotations
 
+import logging
 import re
+import subprocess
 from collections.abc import Generator
 
 import pytest
 
 from command_line.program import SECRETS
+from commandstore.errors import CommandStoreError
 
-__all__ = ["SAID", "pytest_runtest_makereport", "pytest_runtest_setup"]
+__all__ = ["SAID", "heard", "pytest_runtest_makereport", "pytest_runtest_setup"]
 
 SAID = (
     "hunter2",  # in most passwords
@@ -25,39 +31,73 @@ SAID = (
     "0123456789abcdef0123456789abcdef",
 )
 _SAID = re.compile("|".join(map(re.escape, SAID)))
-_read: list[str] = []
+_heard: set[str] = set()
 
 
-def _remembering(capture: type[pytest.CaptureFixture[str]]) -> None:
+def heard(where: str, text: object) -> None:
+    """Look through something that the running test made somebody say."""
+    if isinstance(text, bytes):
+        text = text.decode("utf-8", "replace")
+    if isinstance(text, str) and _SAID.search(text):
+        _heard.add(where)
+
+
+def _listening_to_captures(capture: type[pytest.CaptureFixture[str]]) -> None:
     plain = capture.readouterr
 
     def readouterr(self: pytest.CaptureFixture[str]) -> object:
         found = plain(self)
-        _read.extend(text for text in found if isinstance(text, str))
+        for text in found:
+            heard("what it read of its output", text)
         return found
 
     capture.readouterr = readouterr  # type: ignore[method-assign, assignment]
 
 
-_remembering(pytest.CaptureFixture)
+def _listening_to_processes(process: type[subprocess.Popen[str]]) -> None:
+    plain = process.communicate
+
+    def communicate(self: subprocess.Popen[str], *args: object, **kwargs: object) -> object:
+        found = plain(self, *args, **kwargs)  # type: ignore[arg-type]
+        for text in found:
+            heard("the output of a process", text)
+        return found
+
+    process.communicate = communicate  # type: ignore[method-assign, assignment]
+
+
+def _listening_to_errors(error: type[CommandStoreError]) -> None:
+    plain = error.__init__
+
+    def init(self: CommandStoreError, *args: object, **kwargs: object) -> None:
+        plain(self, *args, **kwargs)  # type: ignore[arg-type]
+        heard("the message of an error", str(self))
+
+    error.__init__ = init  # type: ignore[method-assign, assignment]
+
+
+_listening_to_captures(pytest.CaptureFixture)
+_listening_to_processes(subprocess.Popen)
+_listening_to_errors(CommandStoreError)
 
 
 def pytest_runtest_setup() -> None:
-    """Forget what the test before this one read."""
-    _read.clear()
+    """Forget what the test before this one said; have pytest hear what this one logs."""
+    _heard.clear()
+    for name, level in ((None, logging.INFO), ("commandstore", logging.DEBUG)):
+        logging.getLogger(name).setLevel(level)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Fail a test that printed a secret, when it has come to its end."""
+    """Fail a test that said a secret, when it has come to its end."""
     report = yield
     if call.when != "teardown":
         return report
-    printed = [("what it read of its output", text) for text in _read] + list(report.sections)
-    where = sorted({section for section, text in printed if _SAID.search(text)})
+    where = sorted(_heard | {section for section, text in report.sections if _SAID.search(text)})
     if where and report.outcome == "passed":
         report.outcome = "failed"
-        report.longrepr = f"{item.nodeid} printed a secret of the suite: {', '.join(where)} (see tests/secrets_said.py)"
+        report.longrepr = f"{item.nodeid} said a secret of the suite: {', '.join(where)} (see tests/secrets_said.py)"
     return report

@@ -67,7 +67,7 @@ class StoreUrl:
             pairs = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
         except ValueError:
             raise ConfigurationError(f"{redact(text)!r} is not a store URL: write options as ?name=value&...") from None
-        if not parts.scheme or "://" not in text:
+        if not parts.scheme or not text.lower().startswith(f"{parts.scheme}://"):
             raise ConfigurationError(
                 f"{redact(text)!r} is not a store URL; write it as sqlite:///app.db or dynamodb://TABLE"
             )
@@ -107,7 +107,10 @@ class StoreUrl:
 
 
 def redact(text: str) -> str:
-    """The URL without passwords: neither between ``:`` and ``@`` nor in an option whose name speaks of a secret."""
+    """The URL without passwords: neither between ``:`` and ``@`` nor in an option whose name speaks of a secret.
+
+    Where ``://`` was mistyped, nothing tells the user from the scheme, so both may be hidden with the password.
+    """
     scheme, rest, query = _taken_apart(text)
     # Up to the last '@' before the path, so that a password with '@' or '/' in it is covered too.
     user, at, host = rest.rpartition("@")
@@ -121,8 +124,9 @@ def redact(text: str) -> str:
 def secrets_in(text: str) -> list[tuple[str, str, str]]:
     """What :func:`redact` hides, each with what stands before and behind it: for messages that quote a URL in part."""
     _, rest, query = _taken_apart(text)
-    _, colon, password = rest.rpartition("@")[0].partition(":")
-    found = [(colon, password, "@")] if password else []
+    user = rest.rpartition("@")[0]
+    # From each ':' on, as a message may quote a URL from its path on, and which ':' is the password's isn't known.
+    found = [(":", user[at + 1 :], "@") for at, character in enumerate(user[:-1]) if character == ":"]
     pairs = (pair.partition("=") for pair in (query or "").split("&"))
     return found + [(f"{name}=", value, "") for name, _, value in pairs if value and _is_secret(name)]
 
@@ -141,6 +145,9 @@ def _taken_apart(text: str) -> tuple[str, str, str | None]:
     """The scheme with its slashes, what stands before the options, and the options if there are any."""
     head, mark, query = text.partition("?")
     scheme, slashes, rest = head.partition("://")
+    if not slashes or ":" in scheme:
+        before, at, _ = text.rpartition("@")
+        return ("", text, None) if at and ":" in before else ("", head, query if mark else None)
     plain = ":" not in rest.rpartition("@")[0] if "@" in rest else _PLAIN.match(f"{rest}?{query}")
     if "@" in query and not plain:
         # A password with '?' in it makes no URL, but mustn't be shown when that is said.

@@ -50,7 +50,7 @@ class Program:
 
     def result(self) -> Result:
         """Wait for its end."""
-        out, err = self.process.communicate(timeout=60)
+        out, err = self.process.communicate(timeout=300)
         self._said.extend(filter(None, (out, err)))
         return Result(self.process.returncode, out or "", err or "")
 

@@ -257,3 +257,21 @@ def test_an_unknown_command_is_told_of_the_one_that_was_meant(refused):
 
 def test_a_url_in_a_message_about_usage_has_no_password(refused, memory):
     assert "app:***@host" in refused("info", memory(), f"postgresql://app:{PASSWORD}@host/db")
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql:app:{}@host/db", "app:{}@host/db", "//app:{}@host", "postgresql;//app:{}@h"]
+)
+def test_a_mistyped_url_is_said_without_its_password_wherever_it_stands(refused, cli, memory, url):
+    refused("info", url.format(PASSWORD))
+    refused("info", memory(), url.format(PASSWORD))
+    refused("ls", memory(), "--limit", url.format(PASSWORD))
+    assert cli("get", memory(), url.format(PASSWORD)).code == 1
+    assert "is not a store URL" in refused("info", url.format(PASSWORD))
+
+
+@pytest.mark.parametrize("url", ["dynamodb://commands?region=eu-central-1", "s3://bucket/stage?region=eu-central-1"])
+def test_a_password_in_the_endpoint_of_the_environment_is_refused_and_not_shown(refused, source, monkeypatch, url):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://bob:{PASSWORD}@127.0.0.1:9")
+    for said in on_either_side(refused, url, source):
+        assert "no user or password in AWS_ENDPOINT_URL" in said

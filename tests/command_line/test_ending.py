@@ -45,7 +45,7 @@ def test_a_stopped_sync_saves_its_checkpoint_and_the_next_run_completes_it(
 ):
     with Gate(ministack.endpoint, open_for=40) as gate:
         running = program("sync", source, table(gate.endpoint), "--batch-size", "100")
-        assert gate.reached.wait(timeout=60)
+        assert gate.reached.wait(timeout=300)
         running.process.send_signal(number)
         gate.open()
         result = running.result()
@@ -63,7 +63,7 @@ def test_a_stopped_sync_saves_its_checkpoint_and_the_next_run_completes_it(
 def test_an_interrupted_sync_is_one_document_too(program, ministack, source, table):
     with Gate(ministack.endpoint, open_for=0) as gate:
         running = program("sync", source, table(gate.endpoint), "--json")
-        assert gate.reached.wait(timeout=60)
+        assert gate.reached.wait(timeout=300)
         running.process.send_signal(signal.SIGINT)
         gate.open()
         result = running.result()
@@ -74,7 +74,7 @@ def test_an_interrupted_sync_is_one_document_too(program, ministack, source, tab
 def test_an_interrupted_dry_run_does_not_speak_of_a_checkpoint(program, ministack, source, table):
     with Gate(ministack.endpoint, operation="BatchGetItem") as gate:
         running = program("sync", source, table(gate.endpoint), "--dry-run")
-        assert gate.reached.wait(timeout=60)
+        assert gate.reached.wait(timeout=300)
         running.process.send_signal(signal.SIGINT)
         gate.open()
         result = running.result()
@@ -92,7 +92,7 @@ def test_a_second_interrupt_does_not_promise_a_checkpoint():
 def test_other_commands_just_say_that_they_were_interrupted(program, ministack, table):
     with Gate(ministack.endpoint, operation="BatchGetItem") as gate:
         running = program("get", table(gate.endpoint), "some")
-        assert gate.reached.wait(timeout=60)
+        assert gate.reached.wait(timeout=300)
         running.process.send_signal(signal.SIGINT)
         gate.open()
         result = running.result()
@@ -117,7 +117,7 @@ def test_a_full_disk_is_said_in_one_line(program):
 
 def test_closed_streams_are_no_reason_to_fail():
     command = f"exec {sys.executable} -m commandstore info memory:// >&- 2>&-"
-    assert subprocess.run(["/bin/sh", "-c", command], check=False, timeout=60).returncode == 0  # noqa: S603
+    assert subprocess.run(["/bin/sh", "-c", command], check=False, timeout=300).returncode == 0  # noqa: S603
 
 
 def test_a_terminal_gets_a_bar_on_stderr_and_the_result_on_stdout(program, source, table):

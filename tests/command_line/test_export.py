@@ -115,7 +115,7 @@ def test_a_stopped_export_leaves_no_file(program, ministack, request, tmp_path, 
         store.create(Command("c", 1))
     with Gate(ministack.endpoint, operation="Query") as gate:
         running = program("export", f"dynamodb://{table}?endpoint_url={gate.endpoint}", tmp_path / "out")
-        assert gate.reached.wait(timeout=60)
+        assert gate.reached.wait(timeout=300)
         running.process.send_signal(number)
         gate.open()
         result = running.result()

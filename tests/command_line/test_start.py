@@ -11,7 +11,7 @@ from commandstore.cli import main
 
 
 def run(code):
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)  # noqa: S603
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=300)  # noqa: S603
 
 
 @pytest.mark.parametrize("args", [[], ["--help"], ["-h"], ["sync", "--help"], ["--version"]])

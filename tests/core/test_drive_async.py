@@ -28,6 +28,15 @@ def giving(result: Any) -> Callable[[], Coroutine[Any, Any, Any]]:
     return work
 
 
+async def cancelled_often(task: asyncio.Task[Any]) -> None:
+    """Cancel a task three times, each time when it waits; it must not end by that."""
+    for _ in range(3):
+        task.cancel()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert not task.done()
+
+
 class TestGather:
     def test_results_are_in_the_order_of_the_jobs(self) -> None:
         async def main() -> list[int]:
@@ -115,6 +124,30 @@ class TestGather:
             await started.wait()
             await asyncio.sleep(0)
             task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert len(ended) == 3
+            assert len(asyncio.all_tasks()) == 1
+
+        asyncio.run(main())
+
+    def test_cancelled_again_it_still_waits_and_no_job_is_cancelled_in_its_cleaning_up(self) -> None:
+        async def main() -> None:
+            started, cleaned, ended = asyncio.Event(), asyncio.Event(), []
+
+            async def work() -> None:
+                started.set()
+                try:
+                    await asyncio.Event().wait()
+                finally:
+                    await cleaned.wait()
+                    ended.append(1)
+
+            task = asyncio.ensure_future(AsyncDrive().gather([work] * 5, 3))
+            await started.wait()
+            await asyncio.sleep(0)
+            await cancelled_often(task)
+            cleaned.set()
             with pytest.raises(asyncio.CancelledError):
                 await task
             assert len(ended) == 3
@@ -218,6 +251,37 @@ class TestPipeline:
 
         asyncio.run(main())
 
+    @pytest.mark.parametrize("fails_producing", [None, 3])
+    def test_cancelled_again_it_still_waits_and_what_came_before_is_done(self, fails_producing: int | None) -> None:
+        async def main() -> None:
+            cleaned, full, ended = asyncio.Event(), asyncio.Event(), []
+
+            async def work(item: int) -> int:
+                if item == 0:
+                    return 0
+                if item == 2:
+                    full.set()
+                try:
+                    await asyncio.Event().wait()
+                finally:
+                    await cleaned.wait()
+                    ended.append(item)
+                return item
+
+            # Where producing fails, it is the first cancellation that finds it waiting for the jobs.
+            pipeline = Pipeline(range(3), work, fails_producing=fails_producing)
+            task = asyncio.ensure_future(pipeline.run(limit=4))
+            await full.wait()
+            await cancelled_often(task)
+            cleaned.set()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert pipeline.done == [(0, 0)]
+            assert sorted(ended) == [1, 2]
+            assert len(asyncio.all_tasks()) == 1
+
+        asyncio.run(main())
+
 
 class TestCall:
     def test_it_runs_on_a_thread_of_its_own_one_at_a_time(self) -> None:
@@ -251,15 +315,13 @@ class TestCall:
 
             def block() -> None:
                 loop.call_soon_threadsafe(started.set)
-                go.wait(10)
+                go.wait(120)
                 ended.append(1)
                 raise KeyError("unheard")
 
             task = asyncio.ensure_future(drive.call(block))
             await started.wait()
-            task.cancel()
-            await asyncio.sleep(0)
-            assert not task.done()
+            await cancelled_often(task)
             go.set()
             with pytest.raises(asyncio.CancelledError):
                 await task

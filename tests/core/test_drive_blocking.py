@@ -2,8 +2,8 @@
 
 import asyncio
 import contextvars
+import signal
 import threading
-from _thread import interrupt_main
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -12,6 +12,8 @@ import pytest
 from commandstore.drive import BlockingClient, BlockingDrive, OperationStopped, run
 from commandstore.errors import SuspendedError
 
+# Seconds that only what hangs takes.
+HANG = 120
 NAME: contextvars.ContextVar[str] = contextvars.ContextVar("NAME", default="unset")
 
 
@@ -24,8 +26,34 @@ def drive():
     for thread in set(threading.enumerate()) - others:
         if thread.name.startswith("commandstore"):
             # One that an interrupt caught while it was started is unknown to its pool, but ends all the same.
-            thread.join(10)
+            thread.join(HANG)
             assert not thread.is_alive()
+
+
+class Interrupt:
+    """Interrupts the main thread, as Ctrl-C does: a real signal, which also wakes a thread that waits for a lock."""
+
+    def __init__(self) -> None:
+        self.noticed = threading.Event()
+
+    def __call__(self) -> None:
+        # Again, as one that comes just before the main thread begins to wait doesn't wake it.
+        while not self.noticed.is_set():
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+            self.noticed.wait(0.1)
+
+    def arrives(self, *_: object) -> None:
+        if not self.noticed.is_set():  # once, however often it was sent
+            self.noticed.set()
+            raise KeyboardInterrupt
+
+
+@pytest.fixture
+def interrupt():
+    interrupt = Interrupt()
+    before = signal.signal(signal.SIGINT, interrupt.arrives)
+    yield interrupt
+    signal.signal(signal.SIGINT, before)
 
 
 async def value(result: Any) -> Any:
@@ -68,7 +96,7 @@ class TestGather:
     def test_results_are_in_the_order_of_the_jobs(self, drive: BlockingDrive) -> None:
         # The first job waits for the last: they are done in another order than they were given.
         last_is_done = threading.Event()
-        jobs = [job(lambda: last_is_done.wait(10) and 0), job(lambda: 1), job(lambda: last_is_done.set() or 2)]
+        jobs = [job(lambda: last_is_done.wait(HANG) and 0), job(lambda: 1), job(lambda: last_is_done.set() or 2)]
         assert run(drive.gather(jobs, 3)) == [0, 1, 2]
 
     @pytest.mark.parametrize("limit", [1, 2, 3, 100])
@@ -88,7 +116,7 @@ class TestGather:
 
     def test_as_many_as_the_limit_do_run_at_once(self, drive: BlockingDrive) -> None:
         together = threading.Barrier(4)
-        assert sorted(run(drive.gather([job(lambda: together.wait(10))] * 4, 4))) == [0, 1, 2, 3]
+        assert sorted(run(drive.gather([job(lambda: together.wait(HANG))] * 4, 4))) == [0, 1, 2, 3]
 
     def test_no_jobs_give_no_results(self, drive: BlockingDrive) -> None:
         assert run(drive.gather([], 4)) == []
@@ -98,11 +126,11 @@ class TestGather:
         both = threading.Barrier(2)
 
         def fail() -> None:
-            both.wait(10)
+            both.wait(HANG)
             raise error
 
         def last_in_flight() -> None:
-            both.wait(10)
+            both.wait(HANG)
             while error.__traceback__ is None or error.__traceback__.tb_next is None:
                 pass  # until the failure has left its job: frames are added on its way up
             started.append("in flight")
@@ -122,7 +150,7 @@ class TestGather:
             raise KeyError("first")
 
         def slow() -> None:
-            failing.wait(10)
+            failing.wait(HANG)
             ended.append(True)
 
         with pytest.raises(KeyError):
@@ -158,7 +186,7 @@ class TestGather:
     def test_a_larger_limit_gets_more_threads(self, drive: BlockingDrive) -> None:
         run(drive.gather([job(lambda: None)] * 2, 2))
         together = threading.Barrier(5)
-        run(drive.gather([job(lambda: together.wait(10))] * 5, 5))
+        run(drive.gather([job(lambda: together.wait(HANG))] * 5, 5))
 
     def test_several_threads_may_gather_at_once(self, drive: BlockingDrive) -> None:
         def gather() -> None:
@@ -177,8 +205,11 @@ class TestGather:
             assert run(drive.gather([job(lambda: 1)] * 3, 3)) == [1] * 3
             drive.close()
 
-    def test_an_interrupt_stops_workers_before_their_next_request_and_joins_them(self, drive: BlockingDrive) -> None:
+    def test_an_interrupt_stops_workers_before_their_next_request_and_joins_them(
+        self, drive: BlockingDrive, interrupt: Interrupt
+    ) -> None:
         requests, ended = [], []
+        both = threading.Barrier(2, timeout=HANG)
 
         class Client:
             def request(self) -> None:
@@ -189,10 +220,11 @@ class TestGather:
         def worker(*, interrupts: bool) -> Callable[[], Coroutine[Any, Any, None]]:
             async def work() -> None:
                 await client.request()
+                both.wait()
                 if interrupts:
-                    interrupt_main()
+                    interrupt()
                 try:
-                    await drive.sleep(60)  # ends when the interrupt has reached the main thread
+                    await drive.sleep(HANG)  # ends when the interrupt has reached the main thread
                 except OperationStopped:
                     with pytest.raises(OperationStopped):
                         await client.request()
@@ -215,7 +247,7 @@ class TestPipeline:
         def work(item: int) -> int:
             # Each waits for the one behind it, two at a time.
             if item % 2 == 0 and item < 4:
-                later[item + 1].wait(10)
+                later[item + 1].wait(HANG)
             later[item].set()
             return item * 10
 
@@ -253,7 +285,7 @@ class TestPipeline:
 
         def work(item: int) -> int:
             if item == 0:
-                behind.wait(10)
+                behind.wait(HANG)
                 raise KeyError("of item 0")
             behind.set()
             return item
@@ -268,13 +300,13 @@ class TestPipeline:
 
         def work(item: int) -> int:
             if item == 0:
-                failed.wait(10)
+                failed.wait(HANG)
             if item == 1:
                 failed.set()
                 raise KeyError("of item 1")
             return item
 
-        pipeline = Pipeline(drive, range(100), work, before_producing={2: lambda: failed.wait(10)})
+        pipeline = Pipeline(drive, range(100), work, before_producing={2: lambda: failed.wait(HANG)})
         with pytest.raises(KeyError):
             pipeline.run(limit=50)
         assert [item for item, _ in pipeline.done] == [0]
@@ -302,11 +334,17 @@ class TestPipeline:
         pipeline.run(limit=2)
         assert pipeline.done == [(item, [item] * 3) for item in range(6)]
 
-    def test_an_interrupt_stops_the_jobs_and_what_came_before_is_done(self, drive: BlockingDrive) -> None:
+    def test_an_interrupt_stops_the_jobs_and_what_came_before_is_done(
+        self, drive: BlockingDrive, interrupt: Interrupt
+    ) -> None:
+        both = threading.Barrier(2, timeout=HANG)
+
         def work(item: int) -> int:
+            both.wait()
             if item == 1:
-                interrupt_main()
-                run(drive.sleep(60))
+                interrupt()
+                run(drive.sleep(HANG))
+            assert interrupt.noticed.wait(HANG)  # so that the interrupt finds it waiting for the first item
             return item
 
         pipeline = Pipeline(drive, range(9), work)
@@ -382,7 +420,7 @@ class Pipeline:
 class TestLock:
     def test_one_thread_is_inside_at_a_time(self, drive: BlockingDrive) -> None:
         lock, inside, most = drive.lock(), [0], [0]
-        barrier = threading.Barrier(4, timeout=10)
+        barrier = threading.Barrier(4, timeout=HANG)
 
         async def work() -> None:
             barrier.wait()

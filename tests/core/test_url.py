@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from commandstore import ConfigurationError
+from commandstore.registry import backend_from_url
 from commandstore.url import StoreUrl, redact
 
 SECRET = "s3cr3t"
@@ -50,6 +51,8 @@ def test_a_url_is_taken_apart(text: str, expected: tuple[str, str, str, dict[str
         "x://h#f",
         "x://[h",
         "C:\\app.db",
+        "x:h://p",
+        " x://h",
     ],
 )
 def test_what_is_no_store_url_is_a_configuration_error(text: str) -> None:
@@ -96,6 +99,15 @@ def test_an_unknown_option_that_may_be_a_piece_of_a_password_is_not_named(text: 
         ("postgresql://h:5432/db?options=a@b", "postgresql://h:5432/db?options=a@b"),
         ("sqlite:///app.db", "sqlite:///app.db"),
         ("not a url", "not a url"),
+        ("postgresql:u:pw@h", "postgresql:***@h"),
+        ("postgresql:/u:pw@h/db", "postgresql:***@h/db"),
+        ("postgresql;//u:pw@h/db", "postgresql;//u:***@h/db"),
+        ("//u:pw@h", "//u:***@h"),
+        ("u:pw@h/db?password=pw", "u:***@h/db?password=***"),
+        ("u:p?w@h/db", "u:***@h/db"),
+        ("u:pw@h://x", "u:***@h://x"),
+        ("sqlite:app.db?key=k", "sqlite:app.db?key=***"),
+        ("--to=http://u:pw@h", "--to=http://u:***@h"),
     ],
 )
 def test_a_url_is_shown_without_its_secrets(text: str, shown: str) -> None:
@@ -110,6 +122,38 @@ def test_a_password_before_the_host_is_never_shown(password: str) -> None:
 @given(PASSWORDS)
 def test_a_password_without_a_user_is_never_shown(password: str) -> None:
     _never_shown(f"postgresql://:{password}@host/db")
+
+
+@given(
+    st.sampled_from(["", "postgresql:", "postgresql:/", "postgresql;//", "//", "postgresql ://", " postgresql://"]),
+    PASSWORDS,
+    st.sampled_from(["", "/db", "/db?sslmode=require", "://x", "?x=://"]),
+)
+def test_a_password_in_a_mistyped_url_is_never_shown(before: str, password: str, behind: str) -> None:
+    _never_shown(f"{before}user:{password}@host{behind}")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"firestore://p:{SECRET}/c",
+        f"firestore://p:{SECRET}/x@h/c",
+        f"firestore://p/u:{SECRET}@h",
+        f"firestore://p/c?database=u:{SECRET}@h",
+        f"s3://AKIA/{SECRET}@bucket/x",
+        f"s3://AKIA:{SECRET}@bucket/x",
+        f"dynamodb://AKIA:{SECRET}@tab",
+        f"dynamodb://AKIA/{SECRET}@tab",
+    ],
+)
+def test_a_password_where_none_belongs_is_refused_and_not_shown(text: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        backend_from_url(text)
+    assert SECRET not in str(caught.value)
+
+
+def test_a_project_of_a_domain_is_one() -> None:
+    assert backend_from_url("firestore://example.com:acme/c").location == "firestore://example.com:acme/c"
 
 
 @given(st.text(st.characters(exclude_characters="&"), max_size=6), st.sampled_from(["password", "secret_key", "Token"]))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -117,8 +119,12 @@ def test_readers_beside_an_updater_see_whole_commands_only(ministack: Engine) ->
         readers = [threading.Thread(target=read) for _ in range(2)]
         for thread in readers:
             thread.start()
-        for number in range(40):
+        # Until the readers were there between two updates: they may start late, but not never.
+        deadline = time.monotonic() + 120
+        for number in itertools.count():
             assert writer.update(Command("c", 1, data_bytes=values[number % 3]))
+            if broken or (number >= 39 and len(seen) > 1) or time.monotonic() > deadline:
+                break
         stop.set()
         for thread in readers:
             thread.join()

@@ -4,6 +4,8 @@ import os
 import threading
 import warnings
 
+RESERVE = 20
+"""Seconds of an invocation that the handler of ``patient`` keeps for its end."""
 starts = 0
 
 

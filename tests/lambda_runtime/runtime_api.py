@@ -24,6 +24,7 @@ import psutil
 
 from commandstore.testing.engine_base import EngineUnavailable
 from commandstore.testing.processes import SupervisedProcess
+from secrets_said import heard
 
 __all__ = ["Answer", "LambdaContainer"]
 
@@ -228,6 +229,7 @@ class LambdaContainer:
     def __exit__(self, *_: object) -> None:
         self._process.stop()
         self._last_logs = self.logs
+        heard("the log of a Lambda", "\n".join(self._last_logs))
         if self._log is not None:
             os.close(self._log)
             self._log = None

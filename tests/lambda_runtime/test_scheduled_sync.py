@@ -20,6 +20,7 @@ from commandstore.testing.comby import (
     sample_commands,
 )
 from lambda_runtime.containers import container
+from lambda_runtime.gated import HANG, RESERVE, gated, run_until_its_deadline
 
 COUNT = 4_000
 MOST_RUNS = 100
@@ -88,11 +89,14 @@ def test_a_cold_and_a_warm_start_copy_what_is_new(environment, database) -> None
 
 def test_short_deadlines_end_in_a_checkpoint_and_the_next_run_goes_on(environment) -> None:
     """No run is cut off by the deadline, and none copies again what another one did."""
-    environment = environment | {"COMMANDSTORE_BATCH_SIZE": "50"}  # small beside the margin, also on a busy machine
-    results = []
-    with sync(environment) as function:
-        while not results or not results[-1]["complete"]:
-            results.append(result(function.invoke({}, timeout=2.5)))
+    environment["COMMANDSTORE_BATCH_SIZE"] = "50"
+    with (
+        gated(environment, requests=8) as (gate, function_s),
+        container("lambda_runtime.patient.handler", function_s) as function,
+    ):
+        results = [result(run_until_its_deadline(function, gate, 1.5))]
+        while not results[-1]["complete"]:
+            results.append(result(function.invoke({}, timeout=1.5 + RESERVE)))
             assert results[-1]["duplicates"] == 0
             assert len(results) < MOST_RUNS
     assert sum(one["copied"] for one in results) == COUNT
@@ -117,9 +121,13 @@ def test_an_event_that_is_delivered_twice_copies_nothing_twice(environment) -> N
 
 def test_a_killed_run_is_taken_up_when_its_lease_ends(environment) -> None:
     environment = environment | {"COMMANDSTORE_LEASE_SECONDS": "1"}
-    with sync(environment) as function, ThreadPoolExecutor(1) as pool:
+    with (
+        gated(environment, requests=16) as (gate, function_s),
+        sync(function_s) as function,
+        ThreadPoolExecutor(1) as pool,
+    ):
         running = pool.submit(function.invoke, {})
-        wait_for_some(environment)
+        assert gate.reached.wait(HANG)
         function.kill()
         assert running.result().error_type == "Runtime.ExitError"
     answers = []
@@ -165,13 +173,15 @@ def test_a_database_that_goes_away_in_the_middle_is_an_error_and_the_next_run_go
     name = database.rpartition("/")[2]
     with (
         psycopg.connect(database.replace(name, "postgres"), autocommit=True) as admin,
-        sync(environment) as function,
+        gated(environment, requests=16) as (gate, function_s),
+        sync(function_s) as function,
         ThreadPoolExecutor(1) as pool,
     ):
         running = pool.submit(function.invoke, {})
-        wait_for_some(environment)
+        assert gate.reached.wait(HANG)
         admin.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false".encode())
         admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
+        gate.open()
         stopped = running.result()
         assert stopped.error_type == "SyncError"
         assert "sqlalchemy" not in "".join(stopped.logs)  # no cause of the error, which may show what it was given
@@ -188,14 +198,6 @@ def test_a_missing_setting_is_said_by_its_name(environment) -> None:
         answer = function.invoke({})
     assert answer.error_type == "ConfigurationError"
     assert "COMMANDSTORE_DESTINATION" in answer.error_message
-
-
-def wait_for_some(environment) -> None:
-    """Until something was copied."""
-    table = environment["COMMANDSTORE_DESTINATION"].removeprefix("dynamodb://").partition("?")[0]
-    client = boto3.client("dynamodb")
-    while not client.scan(TableName=table, IndexName="by_time", Select="COUNT", Limit=1)["Count"]:
-        pass
 
 
 def metric(answer, name: str) -> float:

@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -39,13 +40,14 @@ def destination(request, monkeypatch):
     made.remove()
 
 
-def start(*arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "commandstore", *arguments, "--json"]
+def start(*arguments: str, program: tuple[str, ...] = ("-m", "commandstore")) -> subprocess.Popen[str]:
+    command = [sys.executable, *program, *arguments, "--json"]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # noqa: S603
 
 
-def start_sync(source: str, destination: Destination) -> subprocess.Popen[str]:
-    return start("sync", source, destination.url, "--batch-size", str(destination.batch_size))
+def start_sync(source: str, destination: Destination, *program: str) -> subprocess.Popen[str]:
+    options = {"program": program} if program else {}
+    return start("sync", source, destination.url, "--batch-size", str(destination.batch_size), **options)
 
 
 def document(process: subprocess.Popen[str]) -> dict:
@@ -86,13 +88,9 @@ def assert_upkeep_changes_no_command(source_url: str, destination: Destination) 
 def test_killed_in_the_middle_the_next_run_ends_in_the_same_state_and_a_further_one_copies_nothing(
     source, destination
 ) -> None:
-    killed = start_sync(source, destination)
-    for line in killed.stderr:  # the first progress that says that something was copied
-        if line.endswith("copied\n") and not line.endswith(" 0 copied\n"):
-            break
-    killed.send_signal(signal.SIGKILL)
-    killed.communicate()
-    assert killed.returncode == -signal.SIGKILL
+    killed = start_sync(source, destination, str(Path(__file__).with_name("killed.py")))
+    said = killed.communicate(timeout=600)
+    assert killed.returncode == -signal.SIGKILL, said
     before = destination.count()
     assert 0 < before < COUNT
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -12,6 +12,7 @@ import boto3
 import botocore.exceptions as sdk
 from botocore.config import Config
 
+from commandstore.aws.options import endpoint_of
 from commandstore.drive import BlockingClient, Drive
 from commandstore.errors import ConfigurationError, MissingDependency
 
@@ -56,18 +57,23 @@ def is_loopback(endpoint_url: str | None) -> bool:
 def located(
     service: str, region: str | None, endpoint: str | None, *, profile: str | None, session: Any = None
 ) -> tuple[str | None, str | None]:
-    """The region and the endpoint that a client would talk to: the environment's, where none is given.
+    """The region and the endpoint that a client would talk to: the environment's or the profile's, where none is given.
 
-    Asks no network, so that a store has one name before and after it is opened.
+    An endpoint is checked wherever it comes from, as it is part of what the store is called. Asks no
+    network, so that a store has one name before and after it is opened.
+
+    Raises:
+        ConfigurationError: the endpoint is none, or has a password in it, which is not shown.
     """
-    endpoint = (
-        endpoint or _from_environment(f"AWS_ENDPOINT_URL_{service.upper()}") or _from_environment("AWS_ENDPOINT_URL")
-    )
-    if region is None:
+    core = None
+    if region is None or endpoint is None:
         try:
-            region = (session or boto3.Session(profile_name=profile)).region_name
+            core = (session or boto3.Session(profile_name=profile))._session  # noqa: SLF001 - as in _has_credentials
+            region = region or core.get_config_variable("region")
         except sdk.BotoCoreError:  # no such profile: said when the store is opened
-            region = None
+            core = None
+    if endpoint is None:
+        endpoint = next((endpoint_of(url, service, name) for name, url in _configured(service, core) if url), None)
     # Lambda's and the other SDKs' variable; boto3 reads AWS_DEFAULT_REGION alone.
     region = region or os.environ.get("AWS_REGION") or None
     if region is None and is_loopback(endpoint):
@@ -75,10 +81,27 @@ def located(
     return region, endpoint
 
 
-def _from_environment(name: str) -> str | None:
-    if os.environ.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() == "true":
-        return None
-    return (os.environ.get(name) or "").rstrip("/") or None
+def _configured(service: str, core: Any) -> Iterator[tuple[str, str | None]]:
+    """Where an endpoint may be configured, and the one that is, in the SDK's order.
+
+    Args:
+        service: of ``dynamodb``, ``s3`` and ``kms``, whose names are the same in the settings.
+        core: the SDK's session; None where its files can't be read.
+    """
+    if core is None:
+        ignored: Any = os.environ.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() == "true"
+    else:
+        ignored = core.get_config_variable("ignore_configured_endpoint_urls")
+    if ignored:
+        return
+    for name in (f"AWS_ENDPOINT_URL_{service.upper()}", "AWS_ENDPOINT_URL"):
+        yield name, os.environ.get(name)
+    if core is not None:
+        scoped, services = core.get_scoped_config(), core.full_config.get("services", {})
+        ours = services.get(scoped.get("services"), {}).get(service)
+        if isinstance(ours, dict):
+            yield f"endpoint_url of {service} in the services of the AWS profile", ours.get("endpoint_url")
+        yield "endpoint_url of the AWS profile", scoped.get("endpoint_url")
 
 
 async def connect(

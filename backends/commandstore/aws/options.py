@@ -12,12 +12,13 @@ __all__ = ["MOST_CONCURRENCY", "endpoint_of", "number_of"]
 MOST_CONCURRENCY = 128
 
 
-def endpoint_of(endpoint_url: str | None, scheme: str) -> str | None:
+def endpoint_of(endpoint_url: str | None, scheme: str, given_as: str = "endpoint_url") -> str | None:
     """The endpoint, when it is one.
 
     Args:
         endpoint_url: as it was given.
         scheme: of the store's URL, for the message.
+        given_as: where it was given, for the message.
 
     Raises:
         ConfigurationError: it is none, or has a password in it, which is not shown.
@@ -30,9 +31,9 @@ def endpoint_of(endpoint_url: str | None, scheme: str) -> str | None:
     except ValueError:  # a bracket that isn't closed, a port that is no number
         usable = False
     if not usable:
-        raise ConfigurationError(f"{scheme}: endpoint_url must be like http://127.0.0.1:4566")
-    if parts.username or parts.password:
-        raise ConfigurationError(f"{scheme}: no user or password in endpoint_url; credentials come from AWS's settings")
+        raise ConfigurationError(f"{scheme}: {given_as} must be like http://127.0.0.1:4566")
+    if "@" in endpoint_url:  # behind a slash too: a password may have one
+        raise ConfigurationError(f"{scheme}: no user or password in {given_as}; credentials come from AWS's settings")
     return endpoint_url.rstrip("/")
 
 

@@ -80,13 +80,11 @@ def _trace(error: BaseException, args: Sequence[str]) -> None:
 
 
 def _without_secrets(text: str, args: Sequence[str]) -> str:
-    """The text without the passwords of the URLs that were given: a parser or a driver may quote them.
+    """The text without the passwords of the URLs that were given, mistyped ones too.
 
-    It may quote them in part, in Python's escapes, or as the path that somebody took them for.
+    A parser or a driver may quote them in part, in Python's escapes, or as the path that somebody took them for.
     """
     for given in args:
-        if "://" not in given:
-            continue
         text = text.replace(given, redact(given))
         for before, secret, behind in secrets_in(given):
             quoted = "".join(_quoted(character) for character in secret)

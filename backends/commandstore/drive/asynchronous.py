@@ -46,7 +46,12 @@ class AsyncDrive(Drive):
                 except Exception as error:  # noqa: BLE001 - the first one is raised below, as it is
                     errors.append(error)
 
-        await _join([asyncio.ensure_future(worker()) for _ in range(max(1, min(limit, len(jobs))))])
+        tasks = [asyncio.ensure_future(worker()) for _ in range(max(1, min(limit, len(jobs))))]
+        cancelled = await _ended(tasks)
+        if cancelled is not None:
+            raise cancelled
+        for task in tasks:
+            task.result()
         if errors:
             raise errors[0]
         return results
@@ -65,7 +70,9 @@ class AsyncDrive(Drive):
         async def land() -> None:
             nonlocal landing
             item, task = flying[0]
-            result = await task  # where it fails, the item stays the first, and nothing behind it lands
+            if not task.done():
+                await asyncio.wait([task])  # `await task` would hand on each of our cancellations to it
+            result = task.result()  # where it fails, the item stays the first, and nothing behind it lands
             landing = True
             await done(item, result)
             landing = False
@@ -84,13 +91,14 @@ class AsyncDrive(Drive):
             if not isinstance(failure, Exception):
                 for task in tasks:
                     task.cancel()
-            if tasks:
-                await asyncio.wait(tasks)
+            cancelled = await _ended(tasks, cancel=isinstance(failure, Exception))
+            for task in tasks:
+                failed(task)  # looked at, so that asyncio doesn't report an error as never retrieved
             # What comes before a failure of produce or a cancellation; nothing once done itself has failed.
             while not landing and flying and not failed(flying[0][1]):
                 await land()
-            for task in tasks:
-                failed(task)  # looked at, so that asyncio doesn't report an error as never retrieved
+            if cancelled is not None:
+                raise cancelled from failure
             raise
 
     async def sleep(self, seconds: float) -> None:
@@ -106,7 +114,7 @@ class AsyncDrive(Drive):
         except asyncio.CancelledError:
             # The thread can't be cancelled; wait for it, so that nothing runs on behind a caller that has gone.
             if not future.cancel():
-                await asyncio.wait([running])
+                await _ended([running], cancel=False)
                 failed(running)  # looked at: nobody will ask for it any more
             raise
 
@@ -127,14 +135,23 @@ class AsyncDrive(Drive):
         self._loop = None
 
 
-async def _join(tasks: list[asyncio.Future[None]]) -> None:
-    """Wait for all; when we are cancelled, cancel them, wait, and go on up."""
-    try:
-        await asyncio.wait(tasks)
-    except BaseException:
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
-        raise
-    for task in tasks:
-        task.result()
+async def _ended(futures: Sequence[asyncio.Future[Any]], *, cancel: bool = True) -> asyncio.CancelledError | None:
+    """Wait until all have ended, however often we are cancelled meanwhile: nothing runs on behind who called.
+
+    Args:
+        futures: any number.
+        cancel: cancel them too, when we are. Once, as the second cancellation would hit their cleaning up.
+
+    Returns:
+        The first cancellation that came, for the caller to raise.
+    """
+    cancelled = None
+    while any(not future.done() for future in futures):
+        try:
+            await asyncio.wait(futures)
+        except asyncio.CancelledError as error:
+            if cancelled is None and cancel:
+                for future in futures:
+                    future.cancel()
+            cancelled = cancelled or error
+    return cancelled

@@ -14,9 +14,10 @@ import orjson
 from botocore.config import Config
 
 from commandstore.aws.faults import Kind, answer, kind_of
+from commandstore.aws.options import endpoint_of
 from commandstore.entrypoints.settings import SyncSettings
 from commandstore.errors import AccessDenied, CommandStoreError, ConfigurationError, StoreUnavailable
-from commandstore.registry import backend_from_url
+from commandstore.registry import backend_from_url, schemes
 
 __all__ = ["SourceUrl", "read_secret"]
 
@@ -107,7 +108,7 @@ def read_secret(name: str, setting: str) -> bytes:
 def _url(text: str, setting: str) -> str:
     url = text.strip()
     try:
-        if _SHAPE.fullmatch(url):
+        if _SHAPE.fullmatch(url) and url.partition(":")[0] in schemes():
             backend_from_url(url)
             return url
     except ConfigurationError:
@@ -120,7 +121,9 @@ def _url(text: str, setting: str) -> str:
 
 def _ask(service: str, operation: str, setting: str, **arguments: Any) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = getattr(boto3.client(service, config=_CONFIG), operation)(**arguments)
+        client = boto3.client(service, config=_CONFIG)
+        endpoint_of(client.meta.endpoint_url, service, "the endpoint in AWS's settings")  # the SDK's errors show it
+        found: dict[str, Any] = getattr(client, operation)(**arguments)
     except (sdk.BotoCoreError, sdk.ClientError) as error:
         raise _translated(error, service, operation, setting) from error
     return found

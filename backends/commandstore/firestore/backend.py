@@ -67,9 +67,11 @@ class FirestoreBackend(Backend):
     ) -> None:
         for name, value in (("project", project), ("collection", collection)):
             if not _NAME.fullmatch(value) or (value.startswith("__") and value.endswith("__")) or value in {".", ".."}:
-                raise ConfigurationError(f"firestore: {value!a} is no name of a {name}: firestore://PROJECT/COLLECTION")
+                raise ConfigurationError(
+                    f"firestore: {_shown(value)} is no name of a {name}: firestore://PROJECT/COLLECTION"
+                )
         if not _DATABASE.fullmatch(database):
-            raise ConfigurationError(f"firestore: {database!a} is no name of a database")
+            raise ConfigurationError(f"firestore: {_shown(database)} is no name of a database")
         if not 1 <= shards <= MOST_SHARDS:
             raise ConfigurationError(f"firestore: shards is a number from 1 to {MOST_SHARDS}, not {shards}")
         self._place = Place(project, collection, database, emulator_host())
@@ -180,7 +182,8 @@ def from_url(url: StoreUrl) -> FirestoreBackend:
         ConfigurationError: names what can't be right.
     """
     options = url.only({"database", "shards", "concurrency"})
-    if "@" in url.host:  # not shown: it may be a key
+    domain, colon, _ = url.host.partition(":")  # the projects of a domain are example.com:PROJECT
+    if "@" in url.host or (colon and "." not in domain):  # not shown: it may be a key
         raise ConfigurationError("firestore: write the project alone after //; credentials come from Google's settings")
     return FirestoreBackend(
         url.host,
@@ -189,6 +192,10 @@ def from_url(url: StoreUrl) -> FirestoreBackend:
         shards=_number(options, "shards", 8, MOST_SHARDS),
         concurrency=_number(options, "concurrency", 8, _MOST_CONCURRENCY),
     )
+
+
+def _shown(name: str) -> str:
+    return "this" if {":", "@"} & set(name) else ascii(name)  # it may be a user with a password
 
 
 def _number(options: Mapping[str, str], name: str, default: int, most: int) -> int:

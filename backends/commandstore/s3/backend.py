@@ -247,6 +247,8 @@ def _prefix(prefix: str) -> str:
     prefix = prefix.strip("/")
     if not prefix:
         return ""
+    if "@" in prefix:  # not shown: of s3://KEY:SECRET@BUCKET, where the secret has a slash in it
+        raise ConfigurationError("s3: no '@' in a bucket's name or a prefix; credentials come from AWS's settings")
     pieces = prefix.split("/")
     if not prefix.isascii() or not prefix.isprintable() or any(piece in {"", ".", ".."} for piece in pieces):
         raise ConfigurationError("s3: the prefix is of names in printable ASCII, with single slashes between them")
