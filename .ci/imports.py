@@ -38,7 +38,19 @@ MODULES = {
     "parquet": ["commandstore.export"],
     "lambda": ["commandstore.entrypoints.settings"],
     "aws,sql,lambda": ["commandstore.entrypoints.aws_lambda", "commandstore.entrypoints.keys"],
-    "testing": ["commandstore.testing.conformance", "commandstore.testing.stateful", "commandstore.testing.engines"],
+    "testing": [
+        "commandstore.testing.conformance",
+        "commandstore.testing.stateful",
+        "commandstore.testing.engines",
+        "commandstore.testing.faults",
+        "commandstore.testing.histories",
+        "commandstore.testing.linearizability",
+        "commandstore.testing.scripts",
+        # boto3 comes with moto.
+        "commandstore.testing.faults.client",
+        "commandstore.testing.faults.aws",
+    ],
+    "gcp,testing": ["commandstore.testing.faults.firestore"],
 }
 KEY = bytes(32)
 

@@ -41,6 +41,11 @@ class Faults(Script):
         """The next such requests have their effect, and their answers are lost."""
         super().lose(method, ReadTimeoutError(endpoint_url="http://127.0.0.1"), times)
 
+    def forget(self) -> None:
+        """Nothing is to go wrong any more."""
+        self._before.clear()
+        self._after.clear()
+
     def sent(self, method: str, request: dict[str, Any]) -> None:
         body = request["Body"]
         self.bodies.append((method, orjson.loads(body if isinstance(body, bytes) else body.getvalue())))

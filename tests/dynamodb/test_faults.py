@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import socket
+
 import botocore.exceptions as sdk
 import pytest
 from botocore.parsers import ResponseParserError
+from urllib3.exceptions import NewConnectionError
 
 from commandstore.dynamodb.faults import Place, is_lost, statement_error, translate
 from commandstore.errors import (
@@ -23,10 +26,21 @@ PLACE = Place("audit", "eu-central-1", "http://127.0.0.1:4566")
 URL = "http://127.0.0.1:4566"
 
 
+REFUSED = NewConnectionError(None, "refused")
+
+
 class FromAiohttp(Exception):
     """What aiohttp raises itself, on a machine that may not have it."""
 
     __module__ = "aiohttp.client_exceptions"
+
+
+class ClientOSError(OSError):
+    """As aiohttp's: a connection that failed, at whatever time."""
+
+
+class ClientConnectorError(ClientOSError):
+    """As aiohttp's: there was no connection."""
 
 
 @pytest.mark.parametrize(
@@ -64,7 +78,17 @@ def test_each_code_has_its_error(code: str, status: int, kind: type[CommandStore
 @pytest.mark.parametrize(
     ("error", "kind", "lost"),
     [
-        (sdk.EndpointConnectionError(endpoint_url=URL), StoreUnavailable, False),
+        (
+            sdk.EndpointConnectionError(endpoint_url=URL, error=REFUSED),
+            StoreUnavailable,
+            False,
+        ),
+        (sdk.EndpointConnectionError(endpoint_url=URL, error=socket.gaierror("no name")), StoreUnavailable, False),
+        (sdk.EndpointConnectionError(endpoint_url=URL, error=ClientConnectorError()), StoreUnavailable, False),
+        # What aiobotocore makes of a connection that was reset when the request had been sent.
+        (sdk.EndpointConnectionError(endpoint_url=URL, error=ClientOSError(104, "reset")), StoreUnavailable, True),
+        (sdk.EndpointConnectionError(endpoint_url=URL), StoreUnavailable, True),
+        (sdk.ProxyConnectionError(proxy_url=URL), StoreUnavailable, False),
         (sdk.ConnectTimeoutError(endpoint_url=URL), StoreUnavailable, False),
         (sdk.ReadTimeoutError(endpoint_url=URL), StoreUnavailable, True),
         (sdk.ConnectionClosedError(endpoint_url=URL), StoreUnavailable, True),

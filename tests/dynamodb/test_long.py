@@ -68,9 +68,11 @@ def test_a_loser_removes_its_own_parts_only(rig: Rig) -> None:
 
 def test_an_unknown_fate_keeps_its_parts(rig: Rig) -> None:
     backend = rig.open()
-    rig.faults.lose("batch_execute_statement", times=10)
+    rig.faults.lose("batch_execute_statement")
+    rig.faults.fail("get_item", "InternalServerError", 500, times=20)
     with pytest.raises(StoreUnavailable):
         rig.do(backend.insert([a_record(), a_record(uuid="d")], "w1"))
+    rig.faults.forget()
     # The engine did write them. Had the parts been removed, two commands would be broken.
     found = rig.do(backend.fetch(["c", "d"]))
     assert found == {"c": a_record(), "d": a_record(uuid="d")}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
@@ -25,6 +26,7 @@ from commandstore.testing.firestore import FirestoreEmulator
 from firestore.rig import NO_PAUSE, Faults, FaultyCalls
 
 LONG = b"\x00\xff" * 600_000
+_numbers = itertools.count(1)
 
 
 class Opened:
@@ -77,7 +79,8 @@ def opened(
     firestore_emulator: FirestoreEmulator, drive: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Opened]:
     monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", firestore_emulator.host)
-    opened = Opened(drive, f"{request.node.originalname[-60:]}-{drive}")
+    # A collection for each case, of which a name may have several.
+    opened = Opened(drive, f"{request.node.originalname[-50:]}-{drive}-{next(_numbers)}")
     yield opened
     opened.close()
 
@@ -173,9 +176,19 @@ def test_an_update_whose_answer_was_lost_is_done(opened: Opened) -> None:
     assert opened.store.get("one") == changed
 
 
-def test_a_delete_whose_answer_was_lost_is_done(opened: Opened) -> None:
+def test_a_delete_whose_answer_was_lost_is_done_and_not_said_to_be_our_own(opened: Opened) -> None:
     opened.store.create(a_command("one"))
     opened.faults.lose("commit", lost())
+    # By us, or by another who was told so: docs/contract.md.
+    with pytest.raises(StoreUnavailable, match="is gone, but one answer was lost"):
+        opened.store.delete("one")
+    assert opened.store.get("one") is None
+    assert opened.store.delete("one") is False
+
+
+def test_a_delete_that_did_not_arrive_is_sent_again(opened: Opened) -> None:
+    opened.store.create(a_command("one"))
+    opened.faults.fail("commit", lost(), times=3)
     assert opened.store.delete("one")
     assert opened.store.get("one") is None
 

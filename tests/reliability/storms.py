@@ -1,4 +1,7 @@
-"""Where storms go over a store: for each backend, how it is made with a plan's faults, and how to look past it."""
+"""Where storms go over a store: for each backend, how it is made with a plan's faults, and how to look past it.
+
+In the time of the plan, unless it is given a :class:`Retry`.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,14 @@ import itertools
 import os
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import boto3
 import pytest
 from botocore.config import Config
+from botocore.loaders import JSONFileLoader
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import firestore
 
@@ -42,11 +47,29 @@ class Target(NamedTuple):
         make: a backend for it, with the plan's faults.
         raw_uuids: what is really stored.
         long_bytes: a payload that this engine has to split; 0 where none is.
+        apart: whether it may acknowledge a ``create`` and a ``create_many`` of one uuid at one moment.
+        recreates: whether a create whose answer was lost may be done once more, after another one's delete.
     """
 
     make: Callable[[], Backend]
     raw_uuids: Callable[[], set[str]]
     long_bytes: int = 0
+    apart: bool = False
+    recreates: bool = False
+
+
+def prepare(patch: pytest.MonkeyPatch, directory: Path) -> None:
+    """Credentials that the engines take, nothing of the machine's own, and the SDK's descriptions read once."""
+    patch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    patch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    patch.setenv("AWS_CONFIG_FILE", f"{directory}/config")
+    patch.setenv("AWS_SHARED_CREDENTIALS_FILE", f"{directory}/credentials")
+    patch.setenv("CLOUDSDK_CONFIG", f"{directory}/gcloud")
+    patch.setenv("NO_GCE_CHECK", "true")
+    patch.setattr(JSONFileLoader, "load_file", lambda _, path: _load(path))
+
+
+_load = cache(JSONFileLoader().load_file)
 
 
 def virtual_retry(plan: FaultPlan) -> Retry:
@@ -67,7 +90,7 @@ def sqlite(plan: FaultPlan, directory: Path) -> Iterator[Target]:
 
 
 @contextmanager
-def dynamodb(plan: FaultPlan, engine: Engine, *, is_async: bool) -> Iterator[Target]:
+def dynamodb(plan: FaultPlan, engine: Engine, *, is_async: bool, retry: Retry | None = None) -> Iterator[Target]:
     faults = AwsFaults(plan, "dynamodb", is_async=is_async)
     with closing(boto3.client("dynamodb", **engine.client_arguments)) as client:
         place = DynamoDBPlace(client)
@@ -79,15 +102,15 @@ def dynamodb(plan: FaultPlan, engine: Engine, *, is_async: bool) -> Iterator[Tar
                 endpoint_url=engine.endpoint,
                 creation=Creation(tenant_shards=2, time_shards=2),
                 session=faulty_session(faults, is_async=is_async),
-                retry=virtual_retry(plan),
+                retry=retry or virtual_retry(plan),
             )
 
-        yield Target(make, place.raw_uuids, 450 * KIB)
+        yield Target(make, place.raw_uuids, 450 * KIB, recreates=True)  # docs/contract.md
         client.delete_table(TableName=place.table)
 
 
 @contextmanager
-def s3(plan: FaultPlan, engine: Engine, *, is_async: bool) -> Iterator[Target]:
+def s3(plan: FaultPlan, engine: Engine, *, is_async: bool, retry: Retry | None = None) -> Iterator[Target]:
     faults = AwsFaults(plan, "s3", is_async=is_async)
     settings = Config(s3={"addressing_style": "path"})
     with closing(boto3.client("s3", config=settings, **engine.client_arguments)) as client:
@@ -101,14 +124,14 @@ def s3(plan: FaultPlan, engine: Engine, *, is_async: bool) -> Iterator[Target]:
                 place.prefix,
                 endpoint_url=engine.endpoint,
                 session=faulty_session(faults, is_async=is_async),
-                retry=virtual_retry(plan),
+                retry=retry or virtual_retry(plan),
             )
 
-        yield Target(make, place.raw_uuids)
+        yield Target(make, place.raw_uuids, apart=True)  # docs/s3.md
 
 
 @contextmanager
-def on_firestore(plan: FaultPlan, emulator: FirestoreEmulator) -> Iterator[Target]:
+def on_firestore(plan: FaultPlan, emulator: FirestoreEmulator, *, retry: Retry | None = None) -> Iterator[Target]:
     faults = FirestoreFaults(plan)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FIRESTORE_EMULATOR_HOST", emulator.host)
@@ -123,8 +146,8 @@ def on_firestore(plan: FaultPlan, emulator: FirestoreEmulator) -> Iterator[Targe
                     "storms",
                     place.name,
                     shards=3,
-                    retry=virtual_retry(plan),
+                    retry=retry or virtual_retry(plan),
                     around=lambda calls: FaultyCalls(calls, faults),
                 )
 
-            yield Target(make, place.raw_uuids, 900 * KIB)
+            yield Target(make, place.raw_uuids, 900 * KIB, recreates=True)  # docs/contract.md

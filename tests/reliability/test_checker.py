@@ -8,12 +8,14 @@ from random import Random
 import pytest
 
 from commandstore.testing.linearizability import (
+    UNKNOWN,
     Operation,
     TooComplex,
     check,
     command_model,
     linearize,
     register_model,
+    with_recreations,
 )
 
 
@@ -56,6 +58,12 @@ WRONG = {
         op("get", None, 2, 3, 4),
         op("update", 2, "lost", 5, None),
     ],
+    "a failed write that happens once it is over": [
+        CREATED,
+        op("update", 2, UNKNOWN, 3, 4),
+        op("get", None, 1, 5, 6),
+        op("get", None, 2, 7, 8),
+    ],
     "a lost delete that is seen twice": [
         CREATED,
         op("delete", None, "lost", 3, None),
@@ -90,6 +98,14 @@ RIGHT = {
         op("get", None, 1, 4, 5),
         op("get", None, 2, 6, 7),
     ],
+    "a failed write that happened": [CREATED, op("update", 2, UNKNOWN, 3, 4), op("get", None, 2, 5, 6)],
+    "a failed write that never happened": [CREATED, op("update", 2, UNKNOWN, 3, 4), op("get", None, 1, 5, 6)],
+    "a failed delete, or create": [
+        CREATED,
+        op("delete", None, UNKNOWN, 3, 4),
+        op("create", 2, UNKNOWN, 5, 6),
+        op("get", None, 2, 7, 8),
+    ],
     "a lost create that others run into": [op("create", 1, "lost", 1, None), op("create", 2, "exists", 2, 3)],
     "an answer that is all there is": [op("create", 1, "lost", 1, None), op("delete", None, "lost", 2, None)],
     "create_many finds the same and another": [
@@ -118,6 +134,23 @@ def test_a_violation_is_its_shortest_beginning() -> None:
     assert violation.operations == tuple(WRONG["a stale read"])
 
 
+def test_where_nothing_is_kept_of_what_was_removed_a_creation_may_be_done_once_more_and_only_then() -> None:
+    back = [op("create", 1, "created", 1, 6), op("delete", None, True, 2, 3), op("get", None, 1, 7, 8)]
+    assert not explained(*back)
+    assert explained(*with_recreations(back))
+    late = [CREATED, op("delete", None, True, 3, 4), op("get", None, 1, 5, 6)]
+    assert not explained(*with_recreations(late))
+    back = [
+        op("swap", (None, "a"), True, 1, 8),
+        op("get", None, "a", 2, 3),
+        op("swap", ("a", None), True, 4, 5),
+        op("get", None, None, 6, 7),
+        op("get", None, "a", 9, 10),
+    ]
+    assert not explained(*back, model=register_model)
+    assert explained(*with_recreations(back), model=register_model)
+
+
 def test_each_partition_is_an_object_of_its_own() -> None:
     histories = [op("create", 1, "created", at, at + 1, partition=name) for at, name in ((1, "a"), (3, "b"))]
     assert explained(*histories)
@@ -141,8 +174,17 @@ def test_registers_swap_by_token() -> None:
     made = op("swap", (None, "a"), True, 1, 2)
     assert explained(made, op("swap", ("a", "b"), True, 3, 4), op("get", None, "b", 5, 6), model=register_model)
     assert explained(made, op("swap", ("a", "b"), "lost", 3, None), op("get", None, "b", 5, 6), model=register_model)
+    for token in "ab":
+        failed = op("swap", ("a", "b"), UNKNOWN, 3, 4)
+        assert explained(made, failed, op("get", None, token, 5, 6), model=register_model)
     assert explained(made, op("swap", ("a", None), True, 3, 4), op("get", None, None, 5, 6), model=register_model)
     assert explained(made, op("swap", ("b", "c"), False, 3, 4), model=register_model)
+    # A removal of what is gone may say either; of what is there, only that it was done.
+    removed = op("swap", ("a", None), True, 3, 4)
+    for result in (True, False):
+        assert explained(made, removed, op("swap", ("a", None), result, 5, 6), model=register_model)
+    assert not explained(made, op("swap", ("a", None), False, 3, 4), model=register_model)
+    assert not explained(op("swap", (None, None), False, 1, 2), model=register_model)
     # Its own token in place: a lost answer.
     assert explained(made, op("swap", (None, "a"), True, 3, 4), model=register_model)
     assert not explained(made, op("swap", ("b", "c"), True, 3, 4), model=register_model)
@@ -163,13 +205,15 @@ def test_the_search_agrees_with_trying_every_order(seed) -> None:
         kind = random.choice(["create", "update", "delete", "get"])
         result = random.choice({"create": ["created", "exists"], "get": [None, 0, 1, 2, 3, 4]}.get(kind, [True, False]))
         lost = random.random() < 0.2
+        if kind != "get" and random.random() < 0.2:
+            result = UNKNOWN
         history.append(op(kind, number, result, start, None if lost else end))
     assert (linearize(history, command_model) is not None) == by_trying(history)
 
 
 def by_trying(history) -> bool:
-    lost = [one for one in history if one.end is None]
-    answered = [one for one in history if one.end is not None]
+    lost = [one for one in history if one.end is None or one.result == UNKNOWN]
+    answered = [one for one in history if one not in lost]
     return any(
         fits(order)
         for count in range(len(lost) + 1)

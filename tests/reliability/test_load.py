@@ -1,7 +1,8 @@
 """Many commands through the sync: memory and descriptors stay as they were, and the last cost what the first did.
 
 Costs are counted, not timed: calls of Python functions, requests, bytes. The full form is benchmarks/load.py's own
-million; the reduced one has small caches, which are full before it ends as the real ones are in the full form.
+million, but for requests to S3, which are sent one at a time; the reduced one has small caches, which are full before
+it ends as the real ones are in the full form.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ ROOM = scaled(4, 60)
 HEAP = {"MALLOC_MMAP_THRESHOLD_": "131072"}
 CHILD = """
 import json, pathlib, sys
-from commandstore.s3 import objects
+from commandstore.s3 import backend, objects
+backend.S3Backend.__init__.__kwdefaults__["concurrency"] = 1
 if not {full}:
     objects._INDEXED_ROWS, objects._DIRECTORY_BYTES = 2_000, 1_000_000
 import load
@@ -50,7 +52,8 @@ def test_the_last_commands_of_many_cost_what_the_first_did_and_nothing_grows_wit
     monkeypatch.syspath_prepend(BENCHMARKS)
     from load import Load, Sample  # noqa: PLC0415 - not installed
 
-    # One at a time, in this order: else calls would be made by other threads, where they aren't counted.
+    # One at a time, in this order: else calls would be made by other threads, where they aren't counted, and there
+    # would be as many connections as requests happened to meet.
     how = {"concurrency": 1, "batch_size": None if FULL else 500}
     child = CHILD.format(full=FULL, count=COUNT, parts=PARTS, how=how)
     said = subprocess.run(  # noqa: S603 - our own

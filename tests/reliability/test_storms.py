@@ -9,17 +9,15 @@ from __future__ import annotations
 import logging
 import os
 from contextlib import AbstractContextManager
-from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
-from botocore.loaders import JSONFileLoader
 
 from commandstore.testing.faults import FaultPlan, run_storm
 from reliability.scale import scaled
-from reliability.storms import Target, dynamodb, memory, on_firestore, s3, sqlite
+from reliability.storms import Target, dynamodb, memory, on_firestore, prepare, s3, sqlite
 
 SEED = int(os.environ.get("COMMANDSTORE_STORM_SEED", "8"))
 OPERATIONS = scaled(300, 10_000)
@@ -29,18 +27,10 @@ AWS_DRIVES = DRIVES if find_spec("aioboto3") else DRIVES[:1]
 
 @pytest.fixture(autouse=True)
 def _environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Credentials that the engines take, nothing of the machine's own, and the SDK's descriptions read once."""
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-    monkeypatch.setenv("AWS_CONFIG_FILE", f"{tmp_path}/config")
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", f"{tmp_path}/credentials")
-    monkeypatch.setenv("CLOUDSDK_CONFIG", f"{tmp_path}/gcloud")
-    monkeypatch.setenv("NO_GCE_CHECK", "true")
-    monkeypatch.setattr(JSONFileLoader, "load_file", lambda _, path: _load(path))
+    prepare(monkeypatch, tmp_path)
 
 
 _log = logging.getLogger(__name__)
-_load = cache(JSONFileLoader().load_file)
 
 
 def storm(place: AbstractContextManager[Target], plan: FaultPlan, drive: Any) -> None:
@@ -52,6 +42,8 @@ def storm(place: AbstractContextManager[Target], plan: FaultPlan, drive: Any) ->
             operations=OPERATIONS,
             raw_uuids=target.raw_uuids,
             long_bytes=target.long_bytes,
+            apart=target.apart,
+            recreates=target.recreates,
         )
     _log.info("%s: %s", drive, report)
     assert sum(report.faults.values()) > OPERATIONS // 10

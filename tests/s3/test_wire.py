@@ -251,6 +251,29 @@ def test_an_answer_without_an_etag_is_a_lost_one(bucket: Wired) -> None:
     assert failed.value.lost
 
 
+def test_an_answer_that_lacks_what_it_should_hold_is_asked_for_again(bucket: Wired) -> None:
+    wire = bucket.wire
+
+    def nothing(answer: dict) -> dict:
+        answer["Body"].close()
+        return {}
+
+    bucket.do(wire.put("a", b"1"))
+    bucket.faults.answer("get_object", nothing)
+    assert bucket.do(wire.get("a")).data == b"1"
+    for change in (
+        lambda a: {**a, "Contents": [{}]},
+        lambda a: {**a, "Contents": None},
+        lambda a: {**a, "Contents": [{**one, "LastModified": "yesterday"} for one in a["Contents"]]},
+    ):
+        bucket.faults.answer("list_objects_v2", change)
+        assert [entry.key for entry in bucket.do(wire.list_all(""))] == ["a"]
+    for _ in range(NO_PAUSE.attempts):
+        bucket.faults.answer("get_object", nothing)
+    with pytest.raises(StoreUnavailable):
+        bucket.do(wire.get("a"))
+
+
 def test_a_condition_that_fails_behind_a_conflict_is_anothers_doing(bucket: Wired) -> None:
     bucket.do(bucket.wire.put("a", b"1"))
     bucket.faults.fail("put_object", client_error("ConditionalRequestConflict", 409))

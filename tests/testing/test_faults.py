@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from errno import ECONNRESET
 from typing import Any
 
 import botocore.exceptions as sdk
@@ -208,6 +209,12 @@ AFTER = [
 ]
 
 
+def is_as(error: Any, kind: Any, *, is_async: bool) -> bool:
+    """Whether an error is of this kind; a reset may come from aiobotocore as if nobody had been there."""
+    reset = is_async and kind is sdk.ConnectionClosedError and type(error) is sdk.EndpointConnectionError
+    return error.kwargs["error"].errno == ECONNRESET if reset else isinstance(error, kind)
+
+
 @DRIVES
 @pytest.mark.parametrize(("service", "method"), [("dynamodb", "put_item"), ("s3", "put_object")])
 @pytest.mark.parametrize(("fault", "kind"), BEFORE)
@@ -215,7 +222,7 @@ def test_a_fault_before_the_effect_leaves_none(
     service: str, method: str, fault: Fault, kind: Any, is_async: bool
 ) -> None:
     error, engine = asked(service, method, fault, {}, is_async=is_async, Key="k")
-    assert isinstance(error, kind)
+    assert is_as(error, kind, is_async=is_async)
     assert engine.effects == []
 
 
@@ -226,7 +233,7 @@ def test_a_fault_after_the_effect_loses_the_answer_alone(
     service: str, method: str, fault: Fault, kind: Any, is_async: bool
 ) -> None:
     error, engine = asked(service, method, fault, {}, is_async=is_async, Key="k")
-    assert isinstance(error, kind)
+    assert is_as(error, kind, is_async=is_async)
     assert engine.effects == [{"Key": "k"}]
 
 

@@ -15,15 +15,25 @@ import pytest
 from commandstore.codec import Record
 from commandstore.command import Command, CommandQuery
 from commandstore.contract import CREATED, Capability, Exists, Key, Outcome, Register, Slice
-from commandstore.errors import ConfigurationError, StoreUnavailable
+from commandstore.errors import (
+    AccessDenied,
+    CommandStoreError,
+    ConfigurationError,
+    StoreUnavailable,
+    SyncError,
+    Throttled,
+)
 from commandstore.memory import MemoryBackend
 from commandstore.testing.faults import FaultPlan, FaultyBackend, LawBroken, StormReport, run_storm
 from commandstore.testing.faults.commands import Commands
+from commandstore.testing.faults.errors import wrong_error
 from commandstore.testing.faults.history import Done, History
 
 
-def storm(backend: MemoryBackend, drive: Any = "blocking", rate: float = 0.1, operations: int = 600) -> StormReport:
-    plan = FaultPlan(3, rate, outages=0.02 if rate else 0.0)
+def storm(
+    backend: MemoryBackend, drive: Any = "blocking", rate: float = 0.1, operations: int = 600, seed: int = 3
+) -> StormReport:
+    plan = FaultPlan(seed, rate, outages=0.02 if rate else 0.0)
     return run_storm(lambda: FaultyBackend(backend, plan), plan, drive, operations=operations)
 
 
@@ -199,6 +209,120 @@ def test_a_storm_finds_nothing_in_a_right_backend(drive: str, rate: float) -> No
     assert sum(report.operations.values()) == 600
     assert report.commands > 50
     assert bool(report.errors) == bool(report.faults) == bool(rate)
+
+
+class RemovesWhatCameSince(MemoryBackend):
+    """As a removal does that is tried again after a lost answer, whoever created anew meanwhile."""
+
+    async def remove(self, command_uuid: str) -> bool:
+        done = await super().remove(command_uuid)
+        if done:
+            await self.drive.sleep(0)
+            await super().remove(command_uuid)
+        return done
+
+
+class TakesAnUpdateForItsOwnRemoval(MemoryBackend):
+    """Finds that another one wrote after it had looked, and says that it removed that."""
+
+    async def remove(self, command_uuid: str) -> bool:
+        seen = self._records.get(command_uuid)
+        await self.drive.sleep(0)
+        there = self._records.get(command_uuid)
+        if seen and there and there[1] != seen[1]:
+            return True
+        return await super().remove(command_uuid)
+
+
+class CreatesAgain(MemoryBackend):
+    """As a creation does that is tried again after a lost answer, whoever removed it meanwhile."""
+
+    async def insert(self, records: Sequence[Record], write_id: str) -> list[Outcome]:
+        outcomes = await super().insert(records, write_id)
+        for _ in range(3):
+            await self.drive.sleep(0)
+        for record, outcome in zip(records, outcomes, strict=True):
+            if outcome is CREATED and record.command_uuid not in self._records:
+                await super().insert([record], write_id)
+        return outcomes
+
+
+@pytest.mark.parametrize("seed", [3, 4])
+@pytest.mark.parametrize(
+    "broken", [RemovesWhatCameSince, TakesAnUpdateForItsOwnRemoval, CreatesAgain], ids=lambda broken: broken.__name__
+)
+def test_a_storm_finds_what_only_all_answers_of_a_uuid_together_show(broken: type[MemoryBackend], seed: int) -> None:
+    with pytest.raises(LawBroken, match=r"no order explains these operations on '(storm|stürm)"):
+        storm(broken(), "async", operations=1_500, seed=seed)
+
+
+def test_a_storm_allows_a_second_creation_where_it_is_told_to() -> None:
+    memory, plan = CreatesAgain(), FaultPlan(3, 0.1, outages=0.02)
+    run_storm(lambda: FaultyBackend(memory, plan), plan, "async", operations=1_500, recreates=True)
+
+
+def test_a_storm_finds_what_is_only_wrong_once_it_is_over() -> None:
+    gone: list[Any] = []
+
+    class Forgets(FaultyBackend):
+        async def page(self, query: CommandQuery, after: Key | None, limit: int, *, payload: bool = True) -> Slice:
+            if not self.plan.is_on and not gone:
+                gone.append(memory._records.popitem())
+                memory._order = None
+            return await super().page(query, after, limit, payload=payload)
+
+    memory, plan = MemoryBackend(), FaultPlan(3, 0.0)
+    with pytest.raises(LawBroken, match=r"at the end: .* was read as none: what was acknowledged after it is lost"):
+        run_storm(lambda: Forgets(memory, plan), plan, operations=300)
+
+
+def test_where_one_of_each_way_may_be_acknowledged_a_uuid_is_created_in_one_way() -> None:
+    many: set[str] = set()
+
+    class Notes(MemoryBackend):
+        async def insert(self, records: Sequence[Record], write_id: str) -> list[Outcome]:
+            many.update(record.command_uuid for record in records if len(records) > 1)
+            return await super().insert(records, write_id)
+
+    memory = Notes()
+    run_storm(lambda: memory, FaultPlan(3, 0.0), operations=300)
+    assert "storm/1" in many
+    memory = Notes()
+    many.clear()
+    run_storm(lambda: memory, FaultPlan(3, 0.0), operations=300, apart=True)
+    assert {uuid[:5] for uuid in many} == {"stürm", "sync-"}
+    commands, random = Commands(60, 0, apart=True), Random(1)  # noqa: S311 - to be the same again
+    assert {commands.uuid(random, "create")[:6] for _ in range(100)} == {"storm/"}
+
+
+# Which errors an operation may end in
+
+
+class OfAClient(KeyError):
+    """An error of the author's own, whatever it inherits from."""
+
+
+@pytest.mark.parametrize(
+    "cause", [None, OfAClient("x"), ConnectionResetError(), TimeoutError(), EOFError(), ValueError("no JSON")]
+)
+@pytest.mark.parametrize("error", [StoreUnavailable("x"), Throttled("x"), AccessDenied("x")])
+def test_whatever_an_engine_and_its_client_raise_may_stand_behind_an_error(
+    error: CommandStoreError, cause: Exception | None
+) -> None:
+    error.__cause__ = cause
+    assert wrong_error(error) is None
+    stopped = SyncError("stopped")
+    stopped.__cause__ = error
+    assert wrong_error(stopped) is None
+
+
+@pytest.mark.parametrize("mistake", [KeyError("x"), TypeError("x"), AttributeError("x"), ZeroDivisionError()])
+def test_a_mistake_is_no_fault_however_it_is_called(mistake: Exception) -> None:
+    hidden, stopped = StoreUnavailable("x"), SyncError("stopped")
+    hidden.__cause__ = stopped.__cause__ = mistake
+    assert "which is a mistake of a program" in (wrong_error(hidden) or "")
+    assert "a sync stopped for" in (wrong_error(stopped) or "")
+    assert "was not translated" in (wrong_error(mistake) or "")
 
 
 def test_a_storm_finds_a_thread_that_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:

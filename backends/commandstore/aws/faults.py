@@ -96,7 +96,9 @@ _SILENT = (
     TimeoutError,
 )
 # Nothing was sent, so nothing can have happened.
-_NOT_SENT = (sdk.EndpointConnectionError, sdk.ConnectTimeoutError, sdk.ProxyConnectionError)
+_NOT_SENT = (sdk.ConnectTimeoutError, sdk.ProxyConnectionError)
+# What the transports call a connection that was never made; by name, as nothing blocking needs aiohttp.
+_NOT_CONNECTED = {"ClientConnectorError", "NewConnectionError", "gaierror"}
 
 
 def answer(error: BaseException) -> Answer | None:
@@ -151,4 +153,15 @@ def is_lost(error: BaseException) -> bool:
         code = error.response.get("Error", {}).get("Code")
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         return code not in _THROTTLED and (code in _UNAVAILABLE or status >= SERVER_ERROR)
-    return not isinstance(error, _NOT_SENT)
+    return not isinstance(error, _NOT_SENT) and not _is_unconnected(error)
+
+
+def _is_unconnected(error: BaseException) -> bool:
+    """Whether there was no connection to send on.
+
+    The class alone doesn't say so: aiobotocore has the same for a connection that was reset under way.
+    """
+    if not isinstance(error, sdk.EndpointConnectionError):
+        return False
+    cause = error.kwargs.get("error") or error.__cause__ or error.__context__
+    return any(kind.__name__ in _NOT_CONNECTED for kind in type(cause).__mro__)

@@ -1,7 +1,8 @@
 """Many commands at once: PartiQL's INSERT, twenty-five a request, or plain puts for engines that don't have it.
 
 An insert never overwrites, and every record gets an answer of its own. What ``DuplicateItem`` leaves open (whose is
-it?) is read afterwards: one with our own write id is our own, written by an attempt whose answer was lost.
+it?) is read afterwards: one with our own write id is our own, written by an attempt whose answer was lost. One with
+another's, after a lost answer, may stand in the place of our own: that fate is unknown.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ from commandstore.codec import Record
 from commandstore.contract import CREATED, Exists, Outcome, Rejected
 from commandstore.drive import Drive
 from commandstore.dynamodb import layout
-from commandstore.dynamodb.faults import is_duplicate, is_refused, statement_error
+from commandstore.dynamodb.faults import is_duplicate, is_lost_statement, is_refused, statement_error
 from commandstore.dynamodb.layout import Head, Shards
 from commandstore.dynamodb.parts import Parts
 from commandstore.dynamodb.requests import cut, insert_statements, put_request, statements_body
-from commandstore.dynamodb.single import Single, standing
-from commandstore.dynamodb.wire import Wire
+from commandstore.dynamodb.single import Single, met, standing, unknown
+from commandstore.dynamodb.wire import Wire, was_lost
 from commandstore.errors import CommandStoreError, ConfigurationError, InvalidCommand, StoreUnavailable
 
 __all__ = ["Bulk"]
@@ -87,10 +88,10 @@ class Bulk:
         except CommandStoreError as error:
             failure = error
         # After a failure too: what is known of the others is worth telling.
-        await self._settle(batch)
+        failure = await self._settle(batch) or failure
         for index in batch.long:
             # Ours only, and only where our head is known not to stand: unknown fates keep their parts.
-            if isinstance(batch.outcomes[index], Exists | Rejected):
+            if isinstance(batch.outcomes[index], Exists | Rejected) and index not in batch.lost:
                 await self._parts.remove_own(batch.records[index], batch.write_id)
         if failure is not None:
             raise failure
@@ -114,56 +115,88 @@ class Bulk:
     async def _send(self, batch: _Batch, waiting: list[tuple[int, bytes]]) -> None:
         tries = self._wire.tries()
         while waiting:
-            body = statements_body(statement for _, statement in waiting)
             try:
-                answer = await self._wire.call("BatchExecuteStatement", body)
+                left, slow = await self._attempt(batch, waiting)
             except ConfigurationError as error:
                 if not is_refused(error):
                     raise
                 # One of them spoils the whole request: each goes alone, and gets its own answer.
                 await self._one_by_one(batch, [index for index, _ in waiting])
                 return
-            left: list[tuple[int, bytes]] = []
-            slow: StoreUnavailable | None = None
-            for (index, statement), said in zip(waiting, answer["Responses"], strict=True):
-                failed = self._understand(batch, index, said) if "Error" in said else None
-                if failed is not None:
-                    slow = failed
-                    left.append((index, statement))
-                elif "Error" not in said:
-                    batch.outcomes[index] = CREATED
-            if slow is not None:
-                if len(left) < len(waiting):
-                    tries.progress()
+            if len(left) < len(waiting):
+                tries.progress()
+            # A head with parts is not sent again before somebody has looked: see Single.insert.
+            astray = {index for index, _ in left if index in batch.lost and batch.is_long(index)}
+            batch.astray += sorted(astray)
+            waiting = [one for one in left if one[0] not in astray]
+            if waiting and slow is not None:
                 await tries.again(slow)
-            waiting = left
+
+    async def _attempt(
+        self, batch: _Batch, waiting: list[tuple[int, bytes]]
+    ) -> tuple[list[tuple[int, bytes]], StoreUnavailable | None]:
+        """Send statements once; returned are those to be sent again, and why."""
+        try:
+            said = await self._ask(waiting)
+        except StoreUnavailable as error:
+            if was_lost(error):
+                batch.lost.update(index for index, _ in waiting)
+            return waiting, error
+        left: list[tuple[int, bytes]] = []
+        slow: StoreUnavailable | None = None
+        for (index, statement), one in zip(waiting, said, strict=True):
+            failed = self._understand(batch, index, one["Error"]) if "Error" in one else None
+            if failed is not None:
+                slow = failed
+                left.append((index, statement))
+            elif "Error" not in one:
+                batch.outcomes[index] = CREATED
+        return left, slow
+
+    async def _ask(self, waiting: Sequence[tuple[int, bytes]]) -> list[layout.Raw]:
+        """Send statements once; what the engine says of each."""
+        body = statements_body(statement for _, statement in waiting)
+        said: list[layout.Raw] = (await self._wire.once("BatchExecuteStatement", body))["Responses"]
+        if len(said) != len(waiting):
+            raise self._wire.astray()
+        return said
 
     def _understand(self, batch: _Batch, index: int, said: layout.Raw) -> StoreUnavailable | None:
         """Note what became of a statement that failed; returned is what may be over at the next attempt."""
-        code, message = str(said["Error"].get("Code", "")), str(said["Error"].get("Message", ""))
+        code, message = str(said.get("Code", "")), str(said.get("Message", ""))
         if is_duplicate(code):
             batch.duplicates.append(index)
             return None
         error = statement_error(code, message, batch.records[index].command_uuid, self._wire.place)
         if isinstance(error, StoreUnavailable):
+            if is_lost_statement(code):
+                batch.lost.add(index)
             return error
         if not isinstance(error, InvalidCommand):
             raise error  # no permission, no table: that is nothing about this command
         batch.outcomes[index] = Rejected(error)
         return None
 
-    async def _settle(self, batch: _Batch) -> None:
-        if not batch.duplicates:
-            return
-        heads = await self.heads([batch.records[index].command_uuid for index in batch.duplicates])
+    async def _settle(self, batch: _Batch) -> StoreUnavailable | None:
+        """Find out whose the duplicates are; returned is the error of those of which nobody can tell."""
+        failure: StoreUnavailable | None = None
+        uuids = [batch.records[index].command_uuid for index in batch.duplicates]
+        heads = await self.heads(uuids) if uuids else {}
         for index in batch.duplicates:
-            head = heads.get(batch.records[index].command_uuid)
-            # None: removed since; it is inserted as if it had just come.
-            batch.outcomes[index] = (
-                standing(head, batch.write_id)
-                if head is not None
-                else await self._single.insert(batch.records[index], batch.write_id)
-            )
+            record, lost = batch.records[index], index in batch.lost
+            head = heads.get(record.command_uuid)
+            if head is not None:
+                batch.outcomes[index] = met(head, record, (batch.write_id,), lost=lost)
+            elif not lost:  # removed since; it is inserted as if it had just come
+                batch.outcomes[index] = await self._single.insert(record, batch.write_id)
+            if batch.outcomes[index] is None:
+                failure = unknown(record.command_uuid, "created")
+        for index in batch.astray:
+            try:
+                batch.outcomes[index] = await self._single.insert(batch.records[index], batch.write_id, lost=True)
+            except StoreUnavailable as error:
+                failure = error
+        return failure
 
     # By put
 
@@ -181,7 +214,9 @@ class Bulk:
 
     async def _one_by_one(self, batch: _Batch, indexes: Sequence[int]) -> None:
         for index in indexes:
-            batch.outcomes[index] = await self._single.insert(batch.records[index], batch.write_id)
+            batch.outcomes[index] = await self._single.insert(
+                batch.records[index], batch.write_id, lost=index in batch.lost
+            )
 
     async def heads(self, uuids: Sequence[str]) -> dict[str, Head]:
         """Digest and write id of each that is there, consistent."""
@@ -200,7 +235,14 @@ class _Batch:
         # Indexes: of what isn't there as far as is known, and of what turned out to be there.
         self.new: list[int] = list(range(len(records)))
         self.duplicates: list[int] = []
+        # Those that were sent without an answer, once at least; and those that are not to be sent so again.
+        self.lost: set[int] = set()
+        self.astray: list[int] = []
         self._long = frozenset(index for index, record in enumerate(records) if layout.is_long(record))
+
+    def is_long(self, index: int) -> bool:
+        """Whether its payload lies in parts."""
+        return index in self._long
 
     @property
     def long(self) -> list[int]:

@@ -24,6 +24,7 @@ __all__ = [
     "is_condition",
     "is_duplicate",
     "is_lost",
+    "is_lost_statement",
     "is_not_partiql",
     "is_refused",
     "no_partiql",
@@ -132,6 +133,11 @@ def is_condition(error: BaseException) -> bool:
 def is_duplicate(code: str) -> bool:
     """Whether a statement failed because the item is there."""
     return code in _DUPLICATE
+
+
+def is_lost_statement(code: str) -> bool:
+    """Whether a statement of a batch that failed so may have had its effect."""
+    return kind_of(code, 400) is Kind.UNAVAILABLE
 
 
 def statement_error(code: str, message: str, command_uuid: str, place: Place) -> CommandStoreError:

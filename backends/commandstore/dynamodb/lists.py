@@ -223,8 +223,8 @@ class Lister:
         if shard.next is not None:
             request["ExclusiveStartKey"] = shard.next
         answer = await self._wire.call("Query", request)
-        entries = [_entry(item) for item in answer.get("Items", ())]
-        merge.add(shard, entries, answer.get("LastEvaluatedKey") or None)
+        entries = [_entry(item) for item in answer["Items"]]
+        merge.add(shard, entries, answer.get("LastEvaluatedKey"))
 
     async def count(self, query: CommandQuery) -> int:
         """See ``Backend.count``. Reads the index, not the commands."""

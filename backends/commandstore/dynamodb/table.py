@@ -224,7 +224,7 @@ async def _settle(wire: Wire, shards: Shards) -> Shards:
     condition, and only while the table is empty: with commands in it, nobody knows which counts they were spread by.
     """
     answer = await wire.call("Scan", {"TableName": wire.table, "Limit": 1, "ConsistentRead": True})
-    if answer.get("Items"):
+    if answer["Items"]:
         found = await _settings(wire)
         if found is None:
             raise ConfigurationError(

@@ -38,7 +38,7 @@ async def _sweep(wire: Wire, drive: Drive, concurrency: int, *, heads: bool) -> 
         others = False
         while True:
             answer = await wire.call("Scan", request)
-            keys = [item for item in answer.get("Items", ()) if item != layout.SETTINGS_KEY]
+            keys = [item for item in answer["Items"] if item != layout.SETTINGS_KEY]
             chosen = [key for key in keys if key["part"]["S"] == layout.HEAD] if heads else keys
             others = others or len(chosen) < len(keys)
             await wire.batch_write([delete_request(key) for key in chosen])
@@ -68,7 +68,7 @@ async def collect(wire: Wire, *, grace: float, now: Callable[[], float]) -> dict
     scanned = removed = 0
     while True:
         answer = await wire.call("Scan", request)
-        parts = answer.get("Items", [])
+        parts = answer["Items"]
         orphans = await _orphans(wire, parts)
         await wire.batch_write([delete_request(part) for part in orphans])
         scanned += len(parts)

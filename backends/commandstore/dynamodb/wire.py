@@ -25,11 +25,12 @@ from commandstore.aws.client import raw_client
 from commandstore.aws.retry import Retry, Tries
 from commandstore.drive import Drive
 from commandstore.dynamodb import layout
+from commandstore.dynamodb.answers import is_whole
 from commandstore.dynamodb.faults import Place, is_condition, is_lost, is_not_partiql, no_partiql, translate
 from commandstore.dynamodb.requests import cut, writes_body
 from commandstore.errors import StoreUnavailable, Throttled
 
-__all__ = ["ConditionFailed", "Wire"]
+__all__ = ["ConditionFailed", "Wire", "was_lost"]
 
 _METHODS = {
     "BatchExecuteStatement": "batch_execute_statement",
@@ -85,40 +86,56 @@ class Wire:
         return Tries(self.retry, self._drive)
 
     async def call(self, operation: str, request: dict[str, Any] | bytes, *, retry: Retry | None = None) -> Any:
-        """One request, and its answer as JSON.
+        """One request, again where that may help, and its answer as JSON.
 
         Raises:
             ConditionFailed: its condition did not hold.
             CommandStoreError: translated; ``StoreUnavailable`` once all attempts are used up.
         """
-        body = request if isinstance(request, bytes) else orjson.dumps(request)
-        method, stub = getattr(self._client, _METHODS[operation]), _STUBS.get(operation, {})
         tries = Tries(retry or self.retry, self._drive)
         lost = False
         while True:
             try:
-                # aiohttp warns of large bodies in one piece, and takes a stream's in several.
-                whole = not self._drive.is_async or len(body) < _LARGE
-                answer = await method(Body=body if whole else io.BytesIO(body), **stub)
-                return _answer(answer[_BODY])
-            except orjson.JSONDecodeError:
-                # A proxy, or no DynamoDB at all. What it did with the request nobody knows.
-                failure = StoreUnavailable(f"{self.place.host} does not answer as DynamoDB does")
-                lost = True
-            except Exception as error:
-                if is_condition(error):
-                    raise ConditionFailed(_item(error), lost=lost) from error
-                if operation == "BatchExecuteStatement" and is_not_partiql(error, self.place):
-                    raise no_partiql(self.place) from error
-                translated = translate(error, operation, self.place)
-                if translated is None:
-                    raise
-                translated.__cause__ = error
-                if not isinstance(translated, StoreUnavailable):
-                    raise translated from error
-                lost = lost or is_lost(error)
-                failure = translated
+                return await self.once(operation, request)
+            except ConditionFailed as failed:
+                failed.lost = lost
+                raise
+            except StoreUnavailable as error:
+                failure = error
+                lost = lost or was_lost(error)
             await tries.again(failure)
+
+    async def once(self, operation: str, request: dict[str, Any] | bytes) -> Any:
+        """The same without trying again: for callers that look first at what a lost answer left.
+
+        Raises:
+            ConditionFailed: its condition did not hold.
+            CommandStoreError: translated; of ``StoreUnavailable``, :func:`was_lost` tells more.
+        """
+        body = request if isinstance(request, bytes) else orjson.dumps(request)
+        method, stub = getattr(self._client, _METHODS[operation]), _STUBS.get(operation, {})
+        try:
+            # aiohttp warns of large bodies in one piece, and takes a stream's in several.
+            whole = not self._drive.is_async or len(body) < _LARGE
+            answer = orjson.loads((await method(Body=body if whole else io.BytesIO(body), **stub))[_BODY])
+        except orjson.JSONDecodeError as error:
+            raise self.astray() from error
+        except Exception as error:
+            if is_condition(error):
+                raise ConditionFailed(_item(error), lost=False) from error
+            if operation == "BatchExecuteStatement" and is_not_partiql(error, self.place):
+                raise no_partiql(self.place) from error
+            translated = translate(error, operation, self.place)
+            if translated is None:
+                raise
+            raise translated from error
+        if not is_whole(operation, request, answer):
+            raise self.astray()
+        return answer
+
+    def astray(self) -> StoreUnavailable:
+        """For an answer that isn't DynamoDB's: a proxy's, perhaps. What became of the request nobody knows."""
+        return StoreUnavailable(f"{self.place.host} does not answer as DynamoDB does")
 
     async def get(self, key: layout.Item, names: Sequence[str] | None = None) -> dict[str, Any] | None:
         """One item, consistent; None when there is none."""
@@ -147,9 +164,9 @@ class Wire:
             waiting: Any = {"Keys": list(keys), **extra}
             while True:
                 answer = await self.call("BatchGetItem", {"RequestItems": {self.table: waiting}})
-                got = answer.get("Responses", {}).get(self.table, [])
+                got = answer["Responses"].get(self.table, [])
                 found += got
-                waiting = answer.get("UnprocessedKeys", {}).get(self.table)
+                waiting = answer["UnprocessedKeys"].get(self.table)
                 if not waiting:
                     return found
                 # Keys are left when the answer reached its 16 MB, or under load: nobody can tell which, and a short
@@ -174,7 +191,7 @@ class Wire:
             left = len(indexes)
             while True:
                 answer = await self.call("BatchWriteItem", body)
-                waiting = answer.get("UnprocessedItems", {}).get(self.table)
+                waiting = answer["UnprocessedItems"].get(self.table)
                 if not waiting:
                     return
                 if len(waiting) < left:
@@ -190,11 +207,9 @@ class Wire:
         return Throttled(f"DynamoDB left {what} of table {self.table} unprocessed until patience ended")
 
 
-def _answer(body: bytes) -> dict[str, Any]:
-    answer = orjson.loads(body)
-    if not isinstance(answer, dict):
-        raise orjson.JSONDecodeError("an object is expected", "", 0)
-    return answer
+def was_lost(error: StoreUnavailable) -> bool:
+    """Whether the request that ended so may have had its effect."""
+    return error.__cause__ is None or is_lost(error.__cause__)
 
 
 def _projection(names: Sequence[str]) -> dict[str, Any]:

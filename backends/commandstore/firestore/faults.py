@@ -33,6 +33,7 @@ __all__ = [
     "by_code",
     "is_condition",
     "is_lost",
+    "is_lost_code",
     "is_refused",
     "translate",
 ]
@@ -326,3 +327,8 @@ def is_lost(error: BaseException) -> bool:
     if said is None:
         return not isinstance(error, auth.GoogleAuthError)
     return said.code in _LOST and not _NOT_SENT.match(said.message) and not _NO_TOKEN.match(said.message)
+
+
+def is_lost_code(code: int) -> bool:
+    """Whether a write of a batch that failed so may have had its effect."""
+    return code in _LOST

@@ -26,11 +26,13 @@ class Document(NamedTuple):
         name: whole: ``projects/P/databases/D/documents/C/ID``.
         fields: those asked for, of those that are there.
         update_time: nanoseconds since 1970; the engine counts microseconds. A precondition can ask for exactly this.
+        create_time: the same; another one means that it was removed meanwhile, and is there again.
     """
 
     name: str
     fields: dict[str, Any]
     update_time: int
+    create_time: int = 0
 
 
 def fill(fields: Any, values: Mapping[str, Plain]) -> None:
@@ -112,7 +114,7 @@ def decode(message: Any) -> Any:
 def read(message: Any) -> Document:
     """A document from its message."""
     fields = {name: decode(value) for name, value in message.fields.items()}
-    return Document(message.name, fields, from_timestamp(message.update_time))
+    return Document(message.name, fields, from_timestamp(message.update_time), from_timestamp(message.create_time))
 
 
 def from_timestamp(message: Any) -> int:

@@ -20,11 +20,11 @@ from commandstore.aws.retry import Retry, Tries
 from commandstore.drive import Drive
 from commandstore.errors import StoreUnavailable, Throttled
 from commandstore.firestore.client import Calls
-from commandstore.firestore.faults import Code, Place, answer, by_code, is_condition, is_lost, translate
+from commandstore.firestore.faults import Code, Place, answer, by_code, is_condition, is_lost, is_lost_code, translate
 from commandstore.firestore.requests import BATCH_BYTES, BATCH_WRITES, EMULATOR_BATCH_BYTES, cut, index_command
 from commandstore.firestore.values import Document, from_timestamp, read, set_timestamp
 
-__all__ = ["ConditionFailed", "Found", "Wire"]
+__all__ = ["ConditionFailed", "Found", "Wire", "was_lost"]
 
 BATCH_GET = 100
 _SECONDS = 20.0
@@ -179,7 +179,9 @@ class Wire:
 
     # Writes
 
-    async def batch_write(self, writes: Sequence[Any], codes: list[int | None] | None = None) -> list[int]:
+    async def batch_write(
+        self, writes: Sequence[Any], codes: list[int | None] | None = None, lost: set[int] | None = None
+    ) -> list[int]:
         """Writes of distinct documents, each for itself; what became of each, as one of gRPC's codes.
 
         A write whose answer was lost is sent again: with ``exists: false`` it may then find itself, and says
@@ -188,6 +190,7 @@ class Wire:
         Args:
             writes: made by ``requests``.
             codes: filled with what is known, aligned, so that it is there after an error as well.
+            lost: filled with the indexes of those that may have been done by an attempt whose answer was lost.
 
         Raises:
             StoreUnavailable: the fate of some is unknown after all tries.
@@ -197,11 +200,12 @@ class Wire:
         known[:] = [None] * len(writes)
         batches = cut(writes, BATCH_WRITES, self._batch_bytes)
         await self._drive.gather(
-            [partial(self._write, writes, known, indexes) for indexes in batches], self._concurrency
+            [partial(self._write, writes, known, set() if lost is None else lost, indexes) for indexes in batches],
+            self._concurrency,
         )
         return [code for code in known if code is not None]
 
-    async def _write(self, writes: Sequence[Any], codes: list[int | None], waiting: list[int]) -> None:
+    async def _write(self, writes: Sequence[Any], codes: list[int | None], lost: set[int], waiting: list[int]) -> None:
         tries = self.tries()
         while waiting:
             size = self._pace.size
@@ -211,10 +215,12 @@ class Wire:
             try:
                 answered = await self._once("batch_write", request)
             except StoreUnavailable as error:
+                if was_lost(error):
+                    lost.update(sent)
                 self._pace.slower(error)
                 await tries.again(error)
                 continue
-            left, failure = self._understand(sent, answered, codes)
+            left, failure = self._understand(sent, answered, codes, lost)
             if len(left) < len(sent):
                 tries.progress()
             if failure is None:
@@ -225,10 +231,11 @@ class Wire:
             waiting = left + rest
 
     def _understand(
-        self, sent: list[int], answered: Any, codes: list[int | None]
+        self, sent: list[int], answered: Any, codes: list[int | None], lost: set[int]
     ) -> tuple[list[int], StoreUnavailable | None]:
         """Note what became of each; returned is what is to be sent again, and why."""
         if len(answered.status) != len(sent):
+            lost.update(sent)
             return sent, self._ended_early("batch_write")
         left: list[int] = []
         failure: StoreUnavailable | None = None
@@ -240,6 +247,8 @@ class Wire:
             error = by_code(code, status.message, "batch_write", self.place)
             if not isinstance(error, StoreUnavailable):
                 raise error
+            if is_lost_code(code):
+                lost.add(index)
             left.append(index)
             failure = error
         return left, failure
@@ -272,7 +281,7 @@ class Wire:
             except StoreUnavailable as error:
                 if once:
                     raise
-                lost = lost or _was_lost(error)
+                lost = lost or was_lost(error)
                 failure = error
             await tries.again(failure)
 
@@ -332,5 +341,6 @@ def _seconds(method: str) -> float:
     return _LONG_SECONDS if method in _LONG else _SECONDS
 
 
-def _was_lost(error: StoreUnavailable) -> bool:
+def was_lost(error: StoreUnavailable) -> bool:
+    """Whether the request that ended so may have had its effect."""
     return error.__cause__ is not None and is_lost(error.__cause__)

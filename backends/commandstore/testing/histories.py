@@ -20,7 +20,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal, ParamSpec, TypeVar
 
@@ -29,7 +29,7 @@ from commandstore.contract import Backend
 from commandstore.core import StoreCore, StoreOptions
 from commandstore.drive import AsyncDrive, BlockingDrive, run
 from commandstore.errors import CommandExists, StoreUnavailable, Unsupported
-from commandstore.testing.linearizability import Operation
+from commandstore.testing.linearizability import UNKNOWN, Operation
 from commandstore.testing.scripts import Step, content
 
 __all__ = ["History", "run_clients"]
@@ -61,6 +61,7 @@ def run_clients(
     scripts: Sequence[Sequence[Step]],
     *,
     options: StoreOptions | None = None,
+    during: AbstractContextManager[Any] | None = None,
 ) -> History:
     """Let each client do what it shall, all at once; in the end, another one reads all there is. What happened.
 
@@ -69,19 +70,22 @@ def run_clients(
         drive: threads over blocking stores, or tasks over async ones.
         scripts: what each client does.
         options: of the stores.
+        during: entered while the clients do what they shall: a ``FaultPlan``, which then spares whoever opens and
+            closes stores, and reads in the end. Of a plan it is known that nothing is on its way any more when an error
+            comes: so what ended in ``StoreUnavailable`` was done by then, or never is.
 
     Raises:
         Exception: whatever else than an unknown fate an operation ended with; once all clients are done.
     """
-    notes = _Notes(scripts)
+    notes = _Notes(scripts, settles=during is not None)
     work = [_Client(number, script, notes) for number, script in enumerate(scripts)]
     registers = any(step.kind == "swap" for script in scripts for step in script)
     reads = [Step("register" if registers else "get", name, 0) for name in notes.names]
     last = _Client(len(scripts), reads, notes)
     if drive == "async":
-        asyncio.run(_as_tasks(make_backend, work, last, options or StoreOptions()))
+        asyncio.run(_as_tasks(make_backend, work, last, options or StoreOptions(), during or nullcontext()))
     else:
-        _on_threads(make_backend, work, last, options or StoreOptions())
+        _on_threads(make_backend, work, last, options or StoreOptions(), during or nullcontext())
     return notes.history
 
 
@@ -111,7 +115,8 @@ class _MortalDrive(BlockingDrive):
 class _Notes:
     """What all clients write down."""
 
-    def __init__(self, scripts: Sequence[Sequence[Step]]) -> None:
+    def __init__(self, scripts: Sequence[Sequence[Step]], *, settles: bool) -> None:
+        self.settles = settles
         self.history = History()
         self.tick = itertools.count(1).__next__  # one call of C: never the same twice, in whatever thread
         self.names = sorted({step.name for script in scripts for step in script})
@@ -148,7 +153,7 @@ class _Client:
                 self._lost(step, start)
             except StoreUnavailable:
                 notes.history.unavailable += 1
-                self._lost(step, start)
+                self._lost(step, start, settled=notes.settles)
             else:
                 self._answered(step, found, start)
 
@@ -208,18 +213,18 @@ class _Client:
                 if found:
                     self._tokens[step.name] = new
 
-    def _lost(self, step: Step, start: int) -> None:
+    def _lost(self, step: Step, start: int, *, settled: bool = False) -> None:
         match step.kind:
             case "create" | "create_many":
                 for name in self._notes.names if step.kind == "create_many" else [step.name]:
-                    self._note(step, "create", step.number, "?", start, name, lost=True)
+                    self._note(step, "create", step.number, UNKNOWN, start, name, lost=not settled)
             case "update" | "delete":
                 argument = step.number if step.kind == "update" else None
-                self._note(step, step.kind, argument, "?", start, step.name, lost=True)
+                self._note(step, step.kind, argument, UNKNOWN, start, step.name, lost=not settled)
             case "swap":
                 expected, token, value = self._swap(step)
                 new = None if value is None else token
-                self._note(step, "swap", (expected, new), "?", start, step.name, lost=True)
+                self._note(step, "swap", (expected, new), UNKNOWN, start, step.name, lost=not settled)
 
     def _note(
         self, step: Step, kind: str, argument: Any, result: Any, start: int, name: str, *, lost: bool = False
@@ -244,7 +249,11 @@ def _results(found: BatchResult) -> Iterable[tuple[str, str]]:
 
 
 def _on_threads(
-    make_backend: Callable[[], Backend], work: Sequence[_Client], last: _Client, options: StoreOptions
+    make_backend: Callable[[], Backend],
+    work: Sequence[_Client],
+    last: _Client,
+    options: StoreOptions,
+    during: AbstractContextManager[Any],
 ) -> None:
     cores = [StoreCore(make_backend(), _MortalDrive()) for _ in (*work, last)]
     begin = threading.Barrier(len(work))
@@ -263,7 +272,7 @@ def _on_threads(
     try:
         for core in cores:
             run(core.init(options, create=True))
-        with ThreadPoolExecutor(len(work)) as pool:
+        with during, ThreadPoolExecutor(len(work)) as pool:
             list(pool.map(client, range(len(work))))
         run(last.work(cores[-1], guard))
     finally:
@@ -272,7 +281,11 @@ def _on_threads(
 
 
 async def _as_tasks(
-    make_backend: Callable[[], Backend], work: Sequence[_Client], last: _Client, options: StoreOptions
+    make_backend: Callable[[], Backend],
+    work: Sequence[_Client],
+    last: _Client,
+    options: StoreOptions,
+    during: AbstractContextManager[Any],
 ) -> None:
     cores = [StoreCore(make_backend(), AsyncDrive()) for _ in (*work, last)]
 
@@ -288,9 +301,10 @@ async def _as_tasks(
     try:
         for core in cores:
             await core.init(options, create=True)
-        results = await asyncio.gather(
-            *(client.work(core, guard) for client, core in zip(work, cores, strict=False)), return_exceptions=True
-        )
+        with during:
+            results = await asyncio.gather(
+                *(client.work(core, guard) for client, core in zip(work, cores, strict=False)), return_exceptions=True
+            )
         for result in results:
             if isinstance(result, BaseException):
                 raise result

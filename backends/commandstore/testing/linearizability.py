@@ -4,15 +4,31 @@ Wing and Gong's search with the memory that Porcupine gave it: try every operati
 (what is done, state) and never try the same twice. Histories are cut by partition (one uuid, one register) first, which
 keeps each small.
 
-An operation whose answer never came (``end`` is None) may have taken effect at any time after its start, or never.
+An operation whose answer never came (``end`` is None) may have taken effect at any time after its start, or never. One
+that ended in an error which leaves its fate open (its result is ``UNKNOWN``) took effect before that end, or never.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from math import inf
 
-__all__ = ["Model", "Operation", "TooComplex", "Violation", "check", "command_model", "linearize", "register_model"]
+__all__ = [
+    "UNKNOWN",
+    "Model",
+    "Operation",
+    "TooComplex",
+    "Violation",
+    "check",
+    "command_model",
+    "linearize",
+    "register_model",
+    "with_recreations",
+]
+
+UNKNOWN = "?"
+"""The result of what ended without saying whether it had been done, and can't be done any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +38,7 @@ class Operation:
     Attributes:
         kind: what was asked.
         argument: with which value.
-        result: the answer; of no meaning where there was none.
+        result: the answer; of no meaning where there was none; ``UNKNOWN`` where it leaves open what was done.
         start: when it was asked, on a clock that all clients share and that never shows the same twice.
         end: when the answer came; None: it never did.
         partition: which object.
@@ -46,7 +62,8 @@ class Operation:
 Model = Callable[[Hashable, Operation], Iterable[Hashable]]
 """The object: the states that an operation may lead to from this one; none where its answer can't be right.
 
-Of an operation without an answer: the states that its effect leads to. A state of None is the one at the start.
+Of an operation that may have been done or not: the states that its effect leads to. A state of None is the one at the
+start.
 """
 
 
@@ -87,6 +104,22 @@ def check(history: Iterable[Operation], model: Model, *, most_states: int = 1_00
     ]
 
 
+def with_recreations(history: Iterable[Operation]) -> list[Operation]:
+    """A history on an engine that keeps no trace of what was removed, for :func:`check`.
+
+    There a creation whose answer was lost, and that another client undoes before it is sent again, is done once more.
+    So each that may have been done may have been done again, while it was under way.
+    """
+    found: list[Operation] = []
+    for one in history:
+        creates = one.kind == "create" or (isinstance(one.argument, tuple) and one.argument[0] is None)
+        found += [
+            one,
+            *[replace(one, result=UNKNOWN)] * (2 if creates and one.result in {"created", True, UNKNOWN} else 0),
+        ]
+    return found
+
+
 def linearize(operations: Sequence[Operation], model: Model, *, most_states: int = 1_000_000) -> list[Operation] | None:
     """An order that explains the operations on one object; None where there is none.
 
@@ -125,14 +158,24 @@ def linearize(operations: Sequence[Operation], model: Model, *, most_states: int
 
 def _choices(ops: Sequence[Operation], done: int, state: Hashable, model: Model) -> Iterator[tuple[int, Hashable]]:
     """What may come next: whatever was asked before the first answer among what is left, and the state after it."""
-    left = [(index, one) for index, one in enumerate(ops) if not done >> index & 1]
-    first_answer = min(one.end for _, one in left if one.end is not None)
+    left: list[tuple[int, Operation]] = []
+    first_answer: float = inf
+    # From the first that is not done, until what was asked after an answer that is still to be explained.
+    for index in range((~done & (done + 1)).bit_length() - 1, len(ops)):
+        one = ops[index]
+        if one.start > first_answer:
+            break
+        if not done >> index & 1:
+            left.append((index, one))
+            first_answer = first_answer if one.end is None else min(first_answer, one.end)
     for index, one in left:
         if one.start > first_answer:
             return
+        if one.end is not None and one.result == UNKNOWN:
+            yield index, state
         for then in model(state, one):
             # Without an answer and without an effect is as good as never.
-            if one.end is not None or then != state:
+            if then != state or (one.end is not None and one.result != UNKNOWN):
                 yield index, then
 
 
@@ -170,7 +213,7 @@ def command_model(state: Hashable, operation: Operation) -> Iterable[Hashable]:
     """
     absent, new = state is None, operation.argument
     then: Iterable[Hashable]
-    match operation.kind, "?" if operation.end is None else operation.result:
+    match operation.kind, _result(operation):
         case "create", "?":
             then = (new if absent else state,)
         case "create", "created":
@@ -196,6 +239,10 @@ def command_model(state: Hashable, operation: Operation) -> Iterable[Hashable]:
     return then
 
 
+def _result(operation: Operation) -> Hashable:
+    return UNKNOWN if operation.end is None else operation.result
+
+
 def register_model(state: Hashable, operation: Operation) -> Iterable[Hashable]:
     """One register; the state is the token in place, None where there is no register.
 
@@ -204,16 +251,18 @@ def register_model(state: Hashable, operation: Operation) -> Iterable[Hashable]:
     | get  | None                                          | the token, or None                 |
     | swap | (expected token, new token; None removes)     | True; False: it has another token  |
 
-    A swap that finds what it asks for in place counts as done: it can't tell a lost answer of its own.
+    A swap that finds what it asks for in place counts as done: it can't tell a lost answer of its own. A removal of
+    what is gone may say either, as some engines can tell who removed it.
     """
     if operation.kind == "get":
-        return (state,) if operation.end is None or operation.result == state else ()
+        return (state,) if _result(operation) in {state, UNKNOWN} else ()
     if operation.kind != "swap" or not isinstance(operation.argument, tuple):
         raise ValueError(f"not an operation on a register: {operation}")
     expected, new = operation.argument
-    if operation.end is None:
+    if _result(operation) == UNKNOWN:
         return (new if state == expected else state,)
     fits = state in {expected, new}
-    if operation.result is not fits:
+    gone = state is new is None and expected is not None
+    if operation.result is not fits and not gone:
         return ()
     return (new if fits else state,)

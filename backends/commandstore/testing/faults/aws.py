@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping
+from errno import ECONNRESET
 from functools import partial
 from random import Random
 from typing import Any, Literal
@@ -15,6 +16,7 @@ from typing import Any, Literal
 import botocore.exceptions as sdk
 import orjson
 from botocore.parsers import ResponseParserError
+from urllib3.exceptions import NewConnectionError
 
 from commandstore.testing.faults.client import TornBody, client_error
 from commandstore.testing.faults.plan import Fault, FaultPlan
@@ -132,9 +134,12 @@ class AwsFaults:
         if fault is Fault.TIMEOUT_BEFORE:
             error = sdk.ReadTimeoutError(endpoint_url=_URL)
         elif fault is Fault.NOT_CONNECTED:
-            error = random.choice((sdk.EndpointConnectionError, sdk.ConnectTimeoutError))(endpoint_url=_URL)
+            refused = NewConnectionError(None, "by plan")  # type: ignore[arg-type]  # which connection doesn't matter
+            error = random.choice((sdk.EndpointConnectionError, sdk.ConnectTimeoutError))(
+                endpoint_url=_URL, error=refused
+            )
         elif fault is Fault.RESET_BEFORE:
-            error = sdk.ConnectionClosedError(endpoint_url=_URL)
+            error = _reset(random) if self._is_async else sdk.ConnectionClosedError(endpoint_url=_URL)
         else:
             error = client_error(*random.choice(_CODES[self._service, fault]), message="by plan")
         return error
@@ -172,6 +177,15 @@ class AwsFaults:
         return Passage(
             back({**body, "RequestItems": done}), 1 if done else 0, lambda answer: _changed(answer, {name: left})
         )
+
+
+def _reset(random: Random) -> Exception:
+    """As aiobotocore says it: of a connection that is reset under way, with the class of one that was never made."""
+    from aiohttp import ClientOSError  # noqa: PLC0415 - what is blocking runs without it
+
+    closed: Exception = sdk.ConnectionClosedError(endpoint_url=_URL)
+    reset: Exception = sdk.EndpointConnectionError(endpoint_url=_URL, error=ClientOSError(ECONNRESET, "by plan"))
+    return random.choice((closed, reset))
 
 
 def _statements(

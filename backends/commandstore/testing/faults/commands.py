@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import threading
 from random import Random
+from typing import Literal
 
 from commandstore.command import Command
 
 __all__ = ["TENANTS", "Commands", "tenant_of"]
 
 TENANTS = ("", "acme", "Grüße")
-_HOT = 5
-_HOT_SHARE = 0.1
+_HOT = 2
+_HOT_SHARE = 0.3
 _LONG_EVERY = 50
 
 
@@ -21,17 +22,21 @@ class Commands:
     Args:
         keys: how many uuids.
         long_bytes: the size of one payload in fifty; 0: all are short.
+        apart: whether a uuid is only created by ``create``, or only by ``create_many``.
     """
 
-    def __init__(self, keys: int, long_bytes: int) -> None:
+    def __init__(self, keys: int, long_bytes: int, *, apart: bool = False) -> None:
         self._keys = keys
         self._long_bytes = long_bytes
+        self._apart = apart
         self._made: list[Command] = []
         self._lock = threading.Lock()
 
-    def uuid(self, random: Random) -> str:
-        """One of the uuids; a few of them are asked for far more often than the others."""
+    def uuid(self, random: Random, creating: Literal["create", "create_many"] | None = None) -> str:
+        """One of the uuids, of those that are created so; a few are asked for far more often than the others."""
         number = random.randrange(_HOT) if random.random() < _HOT_SHARE else random.randrange(self._keys)
+        if self._apart and creating is not None:
+            number = number // 2 * 2 + (creating == "create")
         return f"storm/{number}" if number % 2 else f"stürm-{number}"
 
     def make(self, uuid: str, random: Random, at: int | None = None) -> int:

@@ -3,6 +3,10 @@
 Every write has a time from its start to its end, and was done for certain, perhaps, or not. Whatever a write did, it
 did between the two: so what is read may be the value of any write that had begun, as long as no other one was done for
 certain after that write and before the reading.
+
+That is quick, and says at once what it finds. It does not see everything: a removal may lie on either side of a
+creation beside it, each time that one looks. So all answers are kept as well, and in the end one order has to explain
+them together (:mod:`commandstore.testing.linearizability`).
 """
 
 from __future__ import annotations
@@ -10,11 +14,13 @@ from __future__ import annotations
 import itertools
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
 from math import inf
 from typing import Generic, TypeVar
+
+from commandstore.testing.linearizability import Model, Operation, Violation, check, with_recreations
 
 __all__ = ["Done", "History", "Write"]
 
@@ -52,6 +58,7 @@ class History(Generic[V]):
     def __init__(self) -> None:
         self._ticks = itertools.count(1)
         self._keys: dict[str, list[Write[V]]] = {}
+        self._answers: list[Operation] = []
         self._lock = threading.Lock()
 
     def now(self) -> float:
@@ -70,6 +77,17 @@ class History(Generic[V]):
         """It has ended."""
         with self._lock:
             write.end, write.done = next(self._ticks), done
+
+    def answered(
+        self, kind: str, key: str, argument: Hashable, result: Hashable, start: float, end: float | None = None
+    ) -> None:
+        """An answer to what was asked at ``start``: as :class:`~commandstore.testing.linearizability.Operation`."""
+        operation = Operation(kind, argument, result, int(start), int(self.now() if end is None else end), key)
+        self._answers.append(operation)
+
+    def unexplained(self, model: Model, *, recreates: bool) -> list[Violation]:
+        """The keys whose answers no order of them explains."""
+        return check(with_recreations(self._answers) if recreates else self._answers, model)
 
     @property
     def keys(self) -> list[str]:
@@ -98,16 +116,10 @@ class History(Generic[V]):
             done = [write for write in before if write.done is not Done.NO]
             if not done:
                 return "its write was said to have had no effect"
-            if all(self._superseded(write, writes, start) for write in done):
+            last = _last(writes, start, lambda other: other.value != value)
+            if all(write.end < last for write in done):
                 return "what was acknowledged after it is lost"
             return None
-
-    @staticmethod
-    def _superseded(write: Write[V], writes: Iterable[Write[V]], start: float) -> bool:
-        return any(
-            other.done is Done.YES and other.value != write.value and write.end < other.start and other.end < start
-            for other in writes
-        )
 
     def surely(self, start: float, end: float, those: Callable[[str], bool] = lambda _: True) -> set[str]:
         """The keys that held something all through that time, whatever became of what is uncertain."""
@@ -136,14 +148,14 @@ def _held(writes: Iterable[Write[V]], start: float, end: float) -> bool:
     return any(w.value is not None and w.done is Done.YES and w.start > removed and w.end < start for w in writes)
 
 
-def _may_hold(writes: Sequence[Write[V]], start: float, end: float) -> bool:
+def _may_hold(writes: Iterable[Write[V]], start: float, end: float) -> bool:
+    removed = _last(writes, start, lambda write: write.value is None)
     return any(
-        write.value is not None
-        and write.done is not Done.NO
-        and write.start < end
-        and not any(
-            other.done is Done.YES and other.value is None and write.end < other.start and other.end < start
-            for other in writes
-        )
+        write.value is not None and write.done is not Done.NO and write.start < end and write.end >= removed
         for write in writes
     )
+
+
+def _last(writes: Iterable[Write[V]], start: float, those: Callable[[Write[V]], bool]) -> float:
+    """When the last of those began that were done for certain by then: what ended before it is not there any more."""
+    return max((w.start for w in writes if w.done is Done.YES and w.end < start and those(w)), default=0)

@@ -5,24 +5,24 @@ from __future__ import annotations
 import secrets
 import threading
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
 from random import Random
 from typing import Any
 
 from commandstore.command import BatchResult, Command
-from commandstore.contract import Capability
+from commandstore.contract import Capability, Register
 from commandstore.core import Filters, StoreCore
-from commandstore.errors import AccessDenied, CommandExists, CommandStoreError, StoreUnavailable, SyncError
+from commandstore.errors import CommandExists, CommandStoreError
 from commandstore.replication.engine import Sync
 from commandstore.replication.walk import Settings
 from commandstore.testing.faults.commands import TENANTS, Commands, tenant_of
+from commandstore.testing.faults.errors import wrong_error
 from commandstore.testing.faults.history import Done, History, Write
 from commandstore.testing.faults.plan import FaultPlan
+from commandstore.testing.linearizability import UNKNOWN
 
 __all__ = ["Operations"]
 
-# Whose errors may stand behind one of ours.
-_CAUSES = ("aiobotocore", "aiohttp", "boto3", "botocore", "commandstore", "google", "grpc", "orjson", "sqlalchemy")
 _WEIGHTS = {
     "create": 24,
     "create_many": 8,
@@ -91,12 +91,9 @@ class Operations:
         try:
             await work(random)
             outcome = None
-        except CommandStoreError as error:
-            outcome = type(error).__name__
-            self._judge(name, error)
         except Exception as error:  # noqa: BLE001 - that it is not one of ours is what is looked for
             outcome = type(error).__name__
-            self._break(f"{name}: an error was not translated: {error!r}")
+            self._judge(name, error)
         with self._lock:
             self.done[name] += 1
             if outcome:
@@ -105,17 +102,9 @@ class Operations:
     def _break(self, law: str) -> None:
         self.broken.append(law)
 
-    def _judge(self, name: str, error: CommandStoreError) -> None:
-        if isinstance(error, SyncError):
-            if not isinstance(error.__cause__, CommandStoreError):
-                self._break(f"{name}: a sync stopped for {error.__cause__!r}")
-                return
-            error = error.__cause__
-        if not isinstance(error, StoreUnavailable | AccessDenied):
-            self._break(f"{name}: a fault became {type(error).__name__}: {error}")
-        cause = error.__cause__
-        if cause is not None and type(cause).__module__.partition(".")[0] not in {*_CAUSES, "sqlite3", "psycopg"}:
-            self._break(f"{name}: {type(error).__name__} was caused by {cause!r}")
+    def _judge(self, name: str, error: Exception) -> None:
+        if wrong := wrong_error(error):
+            self._break(f"{name}: {wrong}")
 
     # Reading
 
@@ -125,8 +114,9 @@ class Operations:
         if command is not None and version is None:
             self._break(f"{what}: {uuid} came back as nobody wrote it: {_short(command)}")
             return
-        wrong = self.history.wrong(uuid, version, start, self.history.now())
-        if wrong:
+        end = self.history.now()
+        self.history.answered("get", uuid, None, version, start, end)
+        if wrong := self.history.wrong(uuid, version, start, end):
             self._break(f"{what}: {uuid} was read as {'none' if version is None else f'version {version}'}: {wrong}")
 
     async def _get(self, random: Random) -> None:
@@ -182,38 +172,43 @@ class Operations:
 
     # Writing
 
+    def _end(self, kind: str, uuid: str, write: Write[int], done: Done, result: Hashable) -> None:
+        self.history.end(write, done)
+        self.history.answered(kind, uuid, write.value, result, write.start, write.end)
+
     async def _create(self, random: Random) -> None:
-        uuid = self.commands.uuid(random)
+        uuid = self.commands.uuid(random, "create")
         version = self.commands.make(uuid, random)
         write = self.history.begin(uuid, version)
         try:
             await self.store.create(self.commands.of(version))
         except CommandExists as error:
-            self._refused("create", uuid, write, error.existing)
+            self._refused("create", uuid, write, error.existing, "exists")
             return
         except BaseException:
-            self._unknown(uuid, write, creates=True)
+            self._unknown("create", uuid, write)
             raise
         self._created("create", uuid, write)
 
     def _created(self, what: str, uuid: str, write: Write[int]) -> None:
         if not self.history.could_create(uuid, write):
             self._break(f"{what}: {uuid} was created although it was there")
-        self.history.end(write, Done.YES)
+        self._end("create", uuid, write, Done.YES, "created")
 
-    def _refused(self, what: str, uuid: str, write: Write[int], existing: Command | None) -> None:
-        self.history.end(write, Done.NO)
+    def _refused(self, what: str, uuid: str, write: Write[int], existing: Command | None, result: str) -> None:
+        self._end("create", uuid, write, Done.NO, result)
         if existing is not None:
             self.read(f"{what}, refused", uuid, existing, write.start)
         elif not self.history.could_replace(uuid, write):
             self._break(f"{what}: {uuid} is said to exist, and nobody wrote it")
 
-    def _unknown(self, uuid: str, write: Write[int], *, creates: bool) -> None:
-        could = self.history.could_create if creates else self.history.could_replace
-        self.history.end(write, Done.PERHAPS if could(uuid, write) else Done.NO)
+    def _unknown(self, kind: str, uuid: str, write: Write[int]) -> None:
+        could = self.history.could_create if kind == "create" else self.history.could_replace
+        self._end(kind, uuid, write, Done.PERHAPS if could(uuid, write) else Done.NO, UNKNOWN)
 
     async def _create_many(self, random: Random) -> None:
-        uuids = list(dict.fromkeys(self.commands.uuid(random) for _ in range(random.randrange(2, self._batch + 1))))
+        count = random.randrange(2, self._batch + 1)
+        uuids = list(dict.fromkeys(self.commands.uuid(random, "create_many") for _ in range(count)))
         versions = {uuid: self.commands.make(uuid, random) for uuid in uuids}
         writes = {uuid: self.history.begin(uuid, version) for uuid, version in versions.items()}
         try:
@@ -233,7 +228,7 @@ class Operations:
         for uuid in result.created:
             self._created("create_many", uuid, writes[uuid])
         for uuid in result.conflicting:
-            self._refused("create_many", uuid, writes[uuid], None)
+            self._refused("create_many", uuid, writes[uuid], None, "conflicting")
         for uuid in result.duplicate:
             self._break(f"create_many: {uuid} is called a duplicate of what was never written before")
         if result.failed:
@@ -244,7 +239,7 @@ class Operations:
         for uuid in writes.keys() - set(known):
             if whole:
                 self._break(f"create_many: nothing was said of {uuid}")
-            self._unknown(uuid, writes[uuid], creates=True)
+            self._unknown("create", uuid, writes[uuid])
 
     async def _once_more(self, versions: dict[str, int], before: dict[str, Write[int]]) -> None:
         self._plan.time.begin()
@@ -261,14 +256,14 @@ class Operations:
                 if uuid in said.created:
                     self._created("create_many again", uuid, write)
                 elif uuid in said.conflicting:
-                    self._refused("create_many again", uuid, write, None)
+                    self._refused("create_many again", uuid, write, None, "conflicting")
                 elif uuid in said.duplicate:
-                    self.history.end(write, Done.NO)
+                    self._end("create", uuid, write, Done.NO, "duplicate")
                     if before[uuid].done is Done.NO:
                         self._break(f"create_many again: {uuid} is a duplicate of what was said not to be written")
                     before[uuid].done = Done.YES
                 else:
-                    self._unknown(uuid, write, creates=True)
+                    self._unknown("create", uuid, write)
 
     async def _update(self, random: Random) -> None:
         uuid = self.commands.uuid(random)
@@ -277,11 +272,11 @@ class Operations:
         try:
             done = await self.store.update(self.commands.of(version))
         except BaseException:
-            self._unknown(uuid, write, creates=False)
+            self._unknown("update", uuid, write)
             raise
         if done and not self.history.could_replace(uuid, write):
             self._break(f"update: {uuid} was replaced although it was not there")
-        self.history.end(write, Done.YES if done else Done.NO)
+        self._end("update", uuid, write, Done.YES if done else Done.NO, done)
         if not done:
             self.read("update, without effect", uuid, None, write.start)
 
@@ -291,11 +286,11 @@ class Operations:
         try:
             done = await self.store.delete(uuid)
         except BaseException:
-            self._unknown(uuid, write, creates=False)
+            self._unknown("delete", uuid, write)
             raise
         if done and not self.history.could_replace(uuid, write):
             self._break(f"delete: {uuid} was removed although it was not there")
-        self.history.end(write, Done.YES if done else Done.NO)
+        self._end("delete", uuid, write, Done.YES if done else Done.NO, done)
         if not done:
             self.read("delete, without effect", uuid, None, write.start)
 
@@ -303,7 +298,7 @@ class Operations:
 
     async def _swap(self, random: Random) -> None:
         name = f"storm {random.randrange(3)}"
-        found = await self.store.backend.register_get(name)
+        found = await self._register(random, name)
         expected = found.token if found else None
         token = secrets.token_hex(8)
         count = int(found.value) + 1 if found else 1
@@ -312,22 +307,27 @@ class Operations:
             done = await self.store.backend.register_swap(name, b"%d" % count, expected=expected, token=token)
         except BaseException:
             self.swaps.end(write, Done.PERHAPS)
+            self.swaps.answered("swap", name, (expected, token), UNKNOWN, write.start, write.end)
             raise
         self.swaps.end(write, Done.YES if done else Done.NO)
+        self.swaps.answered("swap", name, (expected, token), done, write.start, write.end)
         if done:
             with self._lock:
                 if (name, expected) in self._expected:
                     self._break(f"register_swap: two were done in the place of one token of {name!r}")
                 self._expected[name, expected] = token
 
-    async def _register(self, random: Random) -> None:
-        name, start = f"storm {random.randrange(3)}", self.swaps.now()
+    async def _register(self, random: Random, name: str | None = None) -> Register | None:
+        name, start = name or f"storm {random.randrange(3)}", self.swaps.now()
         found = await self.store.backend.register_get(name)
         self.register(name, found.token if found else None, start)
+        return found
 
     def register(self, name: str, token: str | None, start: float) -> None:
         """Look at what was read from a register."""
-        if wrong := self.swaps.wrong(name, token, start, self.swaps.now()):
+        end = self.swaps.now()
+        self.swaps.answered("get", name, None, token, start, end)
+        if wrong := self.swaps.wrong(name, token, start, end):
             self._break(f"register_get: {name!r}: {wrong}")
 
     def swapped(self, name: str) -> tuple[int, int]:
@@ -359,7 +359,7 @@ class Operations:
             uuid = f"sync-{self._made}"
             self._unsettled[uuid] = version = self.commands.make(uuid, random, at=1_000 + self._made)
             await self.source.create(self.commands.of(version))
-        writes = [self.history.begin(uuid, version) for uuid, version in self._unsettled.items()]
+        writes = {uuid: self.history.begin(uuid, version) for uuid, version in self._unsettled.items()}
         done = Done.PERHAPS
         try:
             report = await Sync(self.source, self.store, Settings(batch_size=20)).run()
@@ -368,8 +368,8 @@ class Operations:
             done = Done.YES
             self._unsettled.clear()
         finally:
-            for write in writes:
-                self.history.end(write, done)
+            for uuid, write in writes.items():
+                self._end("create", uuid, write, done, UNKNOWN)
 
     async def _upkeep(self, random: Random) -> None:
         if Capability.MAINTENANCE not in self.store.backend.capabilities:

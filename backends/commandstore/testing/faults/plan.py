@@ -125,6 +125,11 @@ class FaultPlan:
         with self._lock:
             self._on -= 1
 
+    @property
+    def is_on(self) -> bool:
+        """Whether it is entered, and so has faults."""
+        return self._on > 0
+
     @contextmanager
     def calm(self) -> Iterator[None]:
         """No faults within, and no request is counted."""

@@ -10,7 +10,8 @@
     report = run_storm(make, plan, "blocking", operations=10_000)
 
 Nothing that was acknowledged may be lost, nothing be there that nobody wrote, nothing half written or doubled, no error
-of another library come through, nothing be tried again without a pause, no thread or task be left behind.
+of another library come through, nothing be tried again without a pause, no thread or task be left behind. And all that
+was answered of one uuid, or of one register, must be as if it had been done one after the other.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from commandstore.testing.conformance.lab import DriveName
 from commandstore.testing.faults.commands import TENANTS, Commands
 from commandstore.testing.faults.operations import Operations
 from commandstore.testing.faults.plan import Fault, FaultPlan
+from commandstore.testing.linearizability import command_model, register_model
 
 __all__ = ["LawBroken", "StormReport", "run_storm"]
 
@@ -91,11 +93,13 @@ def run_storm(
     drive: DriveName = "blocking",
     *,
     operations: int = 300,
-    workers: int = 4,
+    workers: int = 8,
     keys: int | None = None,
     batch: int = 12,
     long_bytes: int = 0,
     raw_uuids: Callable[[], set[str]] | None = None,
+    apart: bool = False,
+    recreates: bool = False,
 ) -> StormReport:
     """Let a storm go over an empty store, and look at what it left.
 
@@ -109,12 +113,16 @@ def run_storm(
         batch: the largest ``create_many``.
         long_bytes: of one payload in fifty, for engines that split them; 0: all are short.
         raw_uuids: what is really stored, read past the store; looked at once garbage is removed.
+        apart: whether a uuid is only created by ``create``, or only by ``create_many``: for engines where one of each
+            may be acknowledged at one moment.
+        recreates: whether a creation whose answer was lost, and that another one undid before it was sent again, may be
+            done once more: for engines that keep no trace of what was removed.
 
     Raises:
         LawBroken: says which, and by which seed.
     """
-    storm = _Storm(make_backend, plan, drive, workers=workers, batch=batch, raw_uuids=raw_uuids)
-    storm.commands = Commands(keys or max(20, min(500, operations // 5)), long_bytes)
+    storm = _Storm(make_backend, plan, drive, workers=workers, batch=batch, raw_uuids=raw_uuids, recreates=recreates)
+    storm.commands = Commands(keys or max(20, min(500, operations // 5)), long_bytes, apart=apart)
     before = set(threading.enumerate())
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ResourceWarning)
@@ -154,6 +162,7 @@ class _Storm:
         workers: int,
         batch: int,
         raw_uuids: Callable[[], set[str]] | None,
+        recreates: bool,
     ) -> None:
         self.broken: list[str] = []
         self._make_backend = make_backend
@@ -162,6 +171,7 @@ class _Storm:
         self._workers = workers
         self._batch = batch
         self._raw_uuids = raw_uuids
+        self._recreates = recreates
 
     def run(self, operations: int) -> StormReport:
         if self._is_async:
@@ -179,10 +189,10 @@ class _Storm:
             todo = Operations(store, source, self._plan, self.commands, self._batch, self._another)
             with self._plan:
                 await self._at_once(todo, operations)
-            self.broken += todo.broken
             found: dict[str, Command] = {}
-            if not self.broken:
+            if not self.broken and not todo.broken:
                 found = await self._look(todo)
+            self.broken += todo.broken
         finally:
             await store.close()
             await source.close()
@@ -248,6 +258,8 @@ class _Storm:
         found = await self._read(todo)
         self._judge(todo, found)
         await self._registers(todo)
+        for history, model in ((todo.history, command_model), (todo.swaps, register_model)):
+            self.broken += [str(one) for one in history.unexplained(model, recreates=self._recreates)]
         if Capability.MAINTENANCE in todo.store.backend.capabilities:
             await todo.upkeep("compact")
             await todo.upkeep("gc", grace=0.0)
