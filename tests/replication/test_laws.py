@@ -25,7 +25,7 @@ from commandstore import (
 from commandstore.drive import run
 from commandstore.memory import MemoryBackend
 from commandstore.replication import plan
-from commandstore.replication.checkpoint import CheckpointRegister
+from commandstore.replication.checkpoint_register import CheckpointRegister
 from commandstore.replication.engine import Sync
 from commandstore.replication.walk import Settings
 from replication.sequence_model import SequenceModel, record

@@ -1,6 +1,6 @@
 """The checkpoint of a sync: what is known to be done, kept in a register of the destination.
 
-The values here are pure; :class:`CheckpointRegister` is the one thing that reads and writes, by compare-and-swap.
+Pure; ``checkpoint_register.py`` reads and writes it, by compare-and-swap.
 
 A checkpoint holds facts. Two runs of one generation may save side by side: their facts add up (:func:`merge`). A new
 generation says that facts from before no longer hold, because the source is not what it was; a run that still belongs
@@ -12,21 +12,20 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
 
 from commandstore.codec import MAX_UUID_BYTES
 from commandstore.command import CommandQuery, is_int64
-from commandstore.contract import Anchor, Backend, Key
-from commandstore.errors import ConfigurationError, SyncError
+from commandstore.contract import Anchor, Key
+from commandstore.errors import ConfigurationError
 
 __all__ = [
     "MAX_PARKED",
     "MAX_PENDING",
     "Checkpoint",
-    "CheckpointRegister",
     "OpenWindow",
     "Parked",
     "Pending",
@@ -338,75 +337,3 @@ def bounded(pending: tuple[Pending, ...]) -> tuple[Pending, ...]:
     if len(pending) <= MAX_PENDING:
         return pending
     return (*pending[: MAX_PENDING - 1], pending[-1])
-
-
-@dataclass(slots=True)
-class CheckpointRegister:
-    """One checkpoint in one destination.
-
-    Args:
-        backend: the destination's.
-        source: the source's name, shown in the register.
-        query: the filter of the run.
-    """
-
-    backend: Backend
-    source: str
-    query: CommandQuery
-    token: str | None = field(default=None, init=False)
-    sealed: bool = field(default=False, init=False)
-    """Whether what was copied was encrypted, by the one that was read; also where that is not to be believed."""
-
-    @property
-    def name(self) -> str:
-        """The register's name."""
-        return register_name(self.source, self.query)
-
-    async def load(self, *, believe: bool = True) -> Checkpoint | None:
-        """Read it; None where there is none, or it is not to be believed: then it may hold anything."""
-        found = await self.backend.register_get(self.name)
-        self.token = found.token if found else None
-        if found is None:
-            return None
-        try:
-            stored = Checkpoint.from_json(found.value)
-        except ConfigurationError:
-            if believe:
-                raise
-            return None
-        self.sealed = stored.sealed
-        return stored if believe else None
-
-    async def swap(self, checkpoint: Checkpoint) -> bool:
-        """Write it over the one last read or written; False when another run has written meanwhile."""
-        token = secrets.token_hex(8)
-        value = checkpoint.to_json(source=self.source, query=self.query)
-        if not await self.backend.register_swap(self.name, value, expected=self.token, token=token):
-            return False
-        self.token = token
-        return True
-
-    async def save(self, checkpoint: Checkpoint, resolved: frozenset[Key] = frozenset()) -> Checkpoint:
-        """Write it; where another run of the same generation wrote meanwhile, write both runs' facts.
-
-        Returns:
-            What is saved now.
-
-        Raises:
-            SyncError: the checkpoint belongs to another generation by now, or is gone; nothing was written.
-        """
-        while not await self.swap(checkpoint):
-            theirs = await self.load()
-            if theirs is None:
-                raise SyncError("the checkpoint is gone: the destination was reset during the run; run again")
-            if theirs.generation != checkpoint.generation:
-                raise SyncError(
-                    "another run found that the source is not what it was, and started a new checkpoint; "
-                    "this run stops without saving its own (what it copied stays)"
-                )
-            checkpoint = merge(checkpoint, theirs, resolved)
-            if not fits_in_a_checkpoint(checkpoint.parked):
-                raise SyncError(
-                    "two runs together parked more commands than a checkpoint holds; run again, one at a time"
-                )
-        return checkpoint

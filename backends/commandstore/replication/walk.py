@@ -27,10 +27,10 @@ from commandstore.replication.account import Account
 from commandstore.replication.checkpoint import (
     MAX_PARKED,
     Checkpoint,
-    CheckpointRegister,
     fits_in_a_checkpoint,
     parked_as,
 )
+from commandstore.replication.checkpoint_register import CheckpointRegister
 from commandstore.replication.report import SyncProgress, SyncReport
 
 __all__ = ["DEFAULT_LAG", "LEAST_MARGIN", "SAVE_EVERY", "Batch", "Settings", "Walk", "uuid_of"]
