@@ -14,7 +14,8 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError
 
-from commandstore.aws.faults import is_lost
+from commandstore.aws.faults import is_lost, unanswered
+from commandstore.errors import StoreUnavailable
 
 ARGUMENTS = {
     "region_name": "us-east-1",
@@ -77,3 +78,10 @@ def test_a_request_that_nobody_listened_to_had_none(drive: str) -> None:
         port = server.getsockname()[1]
     assert not is_lost(failure(drive, f"http://127.0.0.1:{port}"))
     assert not is_lost(failure(drive, "http://nobody.invalid"))
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError("by peer"), BrokenPipeError(), TimeoutError()])
+def test_what_a_transport_lets_through_is_no_answer(error: OSError) -> None:
+    translated = unanswered(error, "GetObject", "object a", host="h", url="s3://b")
+    assert isinstance(translated, StoreUnavailable)
+    assert is_lost(error)

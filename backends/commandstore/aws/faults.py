@@ -94,6 +94,7 @@ _SILENT = (
     sdk.IncompleteReadError,
     ResponseParserError,
     TimeoutError,
+    ConnectionError,  # as a transport may let it through while an answer is read
 )
 # Nothing was sent, so nothing can have happened.
 _NOT_SENT = (sdk.ConnectTimeoutError, sdk.ProxyConnectionError)
