@@ -20,6 +20,7 @@ from __future__ import annotations
 import base64
 import binascii
 import os
+import re
 import stat
 import tempfile
 import weakref
@@ -53,6 +54,7 @@ __all__ = [
 
 _KEY_BYTES = 32
 _HEX_DIGITS = 64
+_LIKE_A_KEY = re.compile(r"[0-9a-fA-F]{40,}")
 _MOST_BYTES = 1024 * 1024
 _PRIVATE = 0o600
 _DIGEST = "digest"
@@ -392,7 +394,8 @@ def _new() -> str:
 
 
 def _shown(name: Path | str) -> str:
-    return ascii(str(name))
+    """A name for people; whoever gives a key where its file is asked for does not see it in a message."""
+    return ascii(_LIKE_A_KEY.sub("(hex digits)", str(name)))
 
 
 def _no_sdk() -> MissingDependency:

@@ -297,3 +297,12 @@ def test_a_file_describes_keys_in_kms_and_asks_for_nothing_yet(
     assert repr(kms) == "EnvelopeCrypto(aes-256-gcm+kms)"
     rooted = crypto_from_file(write(file, tenants(tmp_path, kms={"key_id": "alias/a", **local})))
     assert repr(rooted) == "EnvelopeCrypto(aes-256-gcm+vault)"
+
+
+@pytest.mark.parametrize("given", ["ab" * 32, f"keys/{'ab' * 32}.key"])
+def test_a_key_that_is_given_where_its_file_is_asked_for_is_not_shown(given: str, file: Path) -> None:
+    document = {"tenants": {"store": "memory://keys", "root": {"key_file": given}}}
+    for read in (lambda: crypto_from_file(given), lambda: crypto_from_file(write(file, document))):
+        with pytest.raises(ConfigurationError, match=r"\(hex digits\)") as caught:
+            read()
+        assert "abab" not in str(caught.value)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 import botocore.exceptions as sdk
 import pytest
 from botocore.parsers import ResponseParserError
@@ -70,7 +72,8 @@ def test_each_code_has_its_error(code: str, status: int, kind: type[CommandStore
 @pytest.mark.parametrize(
     ("error", "kind", "lost"),
     [
-        (sdk.EndpointConnectionError(endpoint_url=URL), StoreUnavailable, False),
+        (sdk.EndpointConnectionError(endpoint_url=URL, error=socket.gaierror()), StoreUnavailable, False),
+        (sdk.EndpointConnectionError(endpoint_url=URL, error=ConnectionResetError()), StoreUnavailable, True),
         (sdk.ReadTimeoutError(endpoint_url=URL), StoreUnavailable, True),
         (sdk.ResponseStreamingError(error="reset"), StoreUnavailable, True),
         (sdk.IncompleteReadError(actual_bytes=1, expected_bytes=2), StoreUnavailable, True),
