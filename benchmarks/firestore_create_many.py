@@ -37,7 +37,10 @@ URL = "firestore://yes/commands"
 
 
 class Yes(grpc.GenericRpcHandler):
-    """Every write is done; the only document that there is are the settings."""
+    """Every write is done; the only documents that there are then are the settings, and what was committed."""
+
+    def __init__(self) -> None:
+        self._committed: dict[str, Any] = {}
 
     def service(self, handler_call_details: Any) -> Any:
         if handler_call_details.method.endswith("/Commit"):
@@ -60,7 +63,8 @@ class Yes(grpc.GenericRpcHandler):
     def commit(self, asked: Any, context: Any) -> Any:
         del context
         said = messages.CommitResponse.pb()()
-        for _ in asked.writes:
+        for write in asked.writes:
+            self._committed[write.update.name] = write.update
             said.write_results.add().update_time.seconds = 1_700_000_000
         return said
 
@@ -68,8 +72,13 @@ class Yes(grpc.GenericRpcHandler):
         del context
         for name in asked.documents:
             said = messages.BatchGetDocumentsResponse.pb()()
-            said.found.name = name
-            fill(said.found.fields, settings_values(8))
+            if name in self._committed:
+                said.found.CopyFrom(self._committed[name])
+            elif name.endswith("settings"):
+                said.found.name = name
+                fill(said.found.fields, settings_values(8))
+            else:
+                said.missing = name
             yield said
 
 

@@ -1,11 +1,11 @@
 """Many commands through the sync into each backend: do memory, descriptors and the cost of a command stay as they were?
 
-    uv run python benchmarks/load.py [--count 1000000] [--into memory,sqlite,s3,dynamodb] [--engine]
+    uv run python benchmarks/load.py [--count 1000000] [--into memory,sqlite,postgres,s3,dynamodb,firestore] [--engine]
 
 A SQLite database of comby's is synced into each, in a process of its own, and that process is looked at after each
-tenth. S3 is a server in another process that keeps objects in memory, DynamoDB one that only says yes; with
-``--engine`` they are ministack, and ``--into firestore`` is Google's emulator. At the end stand a list of 100, a get
-and a total.
+tenth. S3 is a server in another process that keeps objects in memory, DynamoDB and Firestore are such as only say yes;
+with ``--engine`` they are ministack and Google's emulator. At the end stand a list of 100, a get and a total, where
+anything is kept.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -165,14 +165,20 @@ def destination(kind: str, folder: Path, sent: Counter[str], endpoint: str = "")
 
         server = YesServer()
     else:
-        urls = {
-            "memory": "memory://",
-            "sqlite": f"sqlite:///{folder / 'into.db'}",
-            "firestore": "firestore://load/load",
-        }
         from commandstore.registry import backend_from_url  # noqa: PLC0415 - as above
 
-        yield backend_from_url(urls[kind])
+        with ExitStack() as stack:
+            urls = {
+                "memory": "memory://",
+                "sqlite": f"sqlite:///{folder / 'into.db'}",
+                "postgres": endpoint,
+                "firestore": "firestore://yes/commands",
+            }
+            if kind == "firestore" and not endpoint:
+                from firestore_create_many import serving  # noqa: PLC0415 - it needs Google's SDK
+
+                stack.enter_context(serving())
+            yield backend_from_url(urls[kind])
         return
     if endpoint:
         yield at(endpoint)
@@ -189,27 +195,29 @@ def measured(kind: str, source: str, count: int, folder: Path, endpoint: str, **
         store.init()
         gc.collect()
         load = loaded(source, store, count, sent, **how)
-        keeps = kind != "dynamodb" or bool(endpoint)
+        keeps = kind not in {"dynamodb", "firestore"} or bool(endpoint)
         load = load._replace(milliseconds=read(store, count) if keeps else {})
         store.close()
     return load
 
 
 @contextmanager
-def engines(wanted: Sequence[str]) -> Iterator[dict[str, str]]:
-    """The engines' endpoints by backend; Firestore's is in the environment."""
-    from contextlib import ExitStack  # noqa: PLC0415 - as below
-
+def engines(wanted: Sequence[str], *, real: bool) -> Iterator[dict[str, str]]:
+    """The engines' endpoints by backend; Firestore's is in the environment. Of Postgres there is nothing else."""
     from commandstore.testing.engines import Ministack  # noqa: PLC0415 - only where they are wanted
     from commandstore.testing.firestore import FirestoreEmulator  # noqa: PLC0415 - as above
+    from commandstore.testing.postgres import Postgres  # noqa: PLC0415 - as above
 
     with ExitStack() as stack:
         found = {}
-        if {"s3", "dynamodb"} & set(wanted):
+        if "postgres" in wanted:
+            found["postgres"] = stack.enter_context(stack.enter_context(Postgres()).database())
+        if real and {"s3", "dynamodb"} & set(wanted):
             url = stack.enter_context(Ministack()).url
-            found = {"s3": url, "dynamodb": url}
-        if "firestore" in wanted:
-            os.environ["FIRESTORE_EMULATOR_HOST"] = stack.enter_context(FirestoreEmulator()).url.removeprefix("http://")
+            found |= {"s3": url, "dynamodb": url}
+        if real and "firestore" in wanted:
+            url = stack.enter_context(FirestoreEmulator()).url.removeprefix("http://")
+            found["firestore"] = os.environ["FIRESTORE_EMULATOR_HOST"] = url
         yield found
 
 
@@ -237,7 +245,7 @@ def lines(kind: str, load: Load) -> Iterator[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=1_000_000)
-    parser.add_argument("--into", default="memory,sqlite,s3,dynamodb")
+    parser.add_argument("--into", default="memory,sqlite,postgres,s3,dynamodb,firestore")
     parser.add_argument("--engine", action="store_true", help="ministack and the emulator, in place of plain servers")
     parser.add_argument("--measure", nargs=4, metavar=("KIND", "SOURCE", "FOLDER", "ENDPOINT"), help=argparse.SUPPRESS)
     parser.add_argument("--how", type=json.loads, default={}, help=argparse.SUPPRESS)
@@ -248,7 +256,7 @@ def main() -> None:
         return
     wanted = options.into.split(",")
     print(f"Python {platform.python_version()}, {platform.machine()}; {options.count:,} commands of about 600 bytes")
-    with tempfile.TemporaryDirectory() as folder, engines(wanted if options.engine else ()) as found:
+    with tempfile.TemporaryDirectory() as folder, engines(wanted, real=options.engine) as found:
         path = Path(folder) / "source.db"
         create_sqlite(path, "C")
         insert_sqlite(path, sample_commands(options.count, tenants=3))

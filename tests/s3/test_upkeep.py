@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from commandstore.errors import StoreUnavailable
 from commandstore.s3 import compaction
 from commandstore.testing.conformance.data import a_command, some_commands
 from commandstore.testing.engines import Engine
@@ -59,3 +60,18 @@ def test_what_upkeep_along_the_way_can_not_do_is_no_error_of_the_write(rig: Rig)
         rig.delete(key)
     result = rig.open().create_many([a_command("new-1"), a_command("new-2")])
     assert result.created == ("new-1", "new-2")
+
+
+def test_upkeep_that_could_not_be_done_is_not_tried_by_each_write_after_it(rig: Rig) -> None:
+    store = rig.open(create=True)
+    tried: list[int] = []
+    number = 0
+
+    async def unavailable() -> None:
+        tried.append(number)
+        raise StoreUnavailable("no answer")
+
+    store.core.backend._compactor.after_writing = unavailable
+    for number in range(20):
+        store.create_many([a_command(f"{number}-{at}") for at in range(2)])
+    assert tried == [0, 9, 18]

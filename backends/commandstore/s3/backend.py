@@ -44,6 +44,8 @@ from commandstore.url import StoreUrl
 __all__ = ["S3Backend", "from_url"]
 
 _LONGEST_PREFIX = 512
+_LEFT_ALONE = 8
+"""So many writes don't try to tidy up after it could not be done."""
 
 
 class S3Backend(Backend):
@@ -96,6 +98,7 @@ class S3Backend(Backend):
         self._found: Place | None = None
         self._stack: AsyncExitStack | None = None
         self._unlocked = False
+        self._untidied = 0  # so many writes leave to others what could not be done
 
     @property
     def location(self) -> str:
@@ -195,11 +198,17 @@ class S3Backend(Backend):
         return await self._collector.run(grace)
 
     async def _tidy(self) -> None:
-        """What is done along the way; its failures are for the next one, as the write itself was done."""
+        """What is done along the way; no error of the write, which was done.
+
+        What fails, after all its tries, is for a later one: not the next, or each would wait as long for it.
+        """
+        if self._untidied:
+            self._untidied -= 1
+            return
         try:
             await self._compactor.after_writing()
         except CommandStoreError:
-            return
+            self._untidied = _LEFT_ALONE
 
     async def _erasable(self, what: str) -> None:
         """Raise where Object Lock keeps what is to be forgotten.
