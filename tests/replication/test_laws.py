@@ -16,6 +16,7 @@ from commandstore import (
     ConfigurationError,
     CryptoService,
     ReadOnlyStore,
+    StoreUnavailable,
     SyncError,
     copy_range,
     plan_backfill,
@@ -302,6 +303,24 @@ def test_the_checkpoint_is_saved_while_a_long_run_goes_on() -> None:
     )
     run(sync.run())
     assert len(saved) == 6  # the start, after each of four batches, the end
+
+
+def test_a_save_that_failed_and_stops_the_run_is_not_tried_once_more_on_the_way_out() -> None:
+    swaps = []
+
+    class Failing(MemoryBackend):
+        async def register_swap(self, name, value, *, expected, token):
+            swaps.append(value)
+            if len(swaps) > 2:
+                raise StoreUnavailable("after all tries")
+            return await super().register_swap(name, value, expected=expected, token=token)
+
+    destination = opened(Failing())
+    settings = Settings(batch_size=2, concurrency=1)
+    sync = Sync(opened(model(10)).core, destination.core, settings, monotonic=itertools.count(0, 10).__next__)
+    with pytest.raises(SyncError, match="after all tries"):
+        run(sync.run())
+    assert len(swaps) == 3  # the start, after the first batch, and the one that failed
 
 
 def test_the_anchors_of_a_shorter_window_never_vouch_for_what_a_longer_one_settled() -> None:

@@ -62,6 +62,7 @@ class Sync(Walk):
         self._saved: Checkpoint | None = None
         self._window: OpenWindow | None = None  # the walk in progress, as far as it is durable
         self._resolved: set[Key] = set()
+        self._saving = False
 
     async def run(self) -> SyncReport:
         """Run; see :func:`sync_command_store`."""
@@ -103,7 +104,10 @@ class Sync(Walk):
             else:
                 await self._follow_time(started)
         except BaseException as stop:
-            # What is durable is saved whatever stops the run: an error, Ctrl-C, a cancelled task.
+            # What is durable is saved whatever stops the run: an error, Ctrl-C, a cancelled task. But for a save that
+            # has just failed, after all its tries.
+            if self._saving and isinstance(stop, CommandStoreError):
+                raise
             try:
                 await self._save()
             except CommandStoreError as error:
@@ -224,6 +228,11 @@ class Sync(Walk):
 
     async def _save(self) -> None:
         self._saved_at = self._monotonic()
+        self._saving = True
+        await self._save_known()
+        self._saving = False
+
+    async def _save_known(self) -> None:
         known = self._now_known()
         if self._window is not None:
             known = replace(known, window=self._window)
