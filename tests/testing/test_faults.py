@@ -97,18 +97,6 @@ def test_what_happened_is_described_with_the_seed() -> None:
 # Time
 
 
-@pytest.mark.parametrize(("others", "hasty"), [(0, ["Get"]), (15, ["Get"]), (16, [])])
-def test_what_comes_up_again_after_much_else_is_no_second_try(others: int, hasty: list[str]) -> None:
-    time = VirtualTime()
-    time.begin()
-    time.owe("Get", "a")
-    for number in range(others):
-        time.sent("Get", number)
-    time.sent("Get", "a")
-    assert time.hasty == hasty
-    time.begin()
-
-
 def test_pauses_are_counted_and_take_no_time() -> None:
     time, drive = VirtualTime(), BlockingDrive()
     time.hold(drive)

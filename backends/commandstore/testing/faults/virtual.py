@@ -20,15 +20,10 @@ _LONGEST = 3_600
 
 
 class _Debt(NamedTuple):
-    """A request that failed so that it may be sent again, after a pause; which one, or any of its name.
-
-    Attributes:
-        left: so many others of its name, and it is forgotten.
-    """
+    """A request that failed so that it may be sent again, after a pause; which one, or any of its name."""
 
     operation: str
     request: object
-    left: int = 16
 
 
 _elapsed: ContextVar[float] = ContextVar("commandstore_faults_elapsed", default=0.0)
@@ -97,12 +92,7 @@ class VirtualTime:
     def sent(self, operation: str, request: object) -> None:
         """A request is sent; note it where it should have been paused for."""
         debt = _debt.get()
-        if debt is None or debt.operation != operation:
-            return
-        if debt.request is not ANY and debt.request != request:
-            # After so much else it is no second try, but what comes up again: upkeep, some writes later.
-            left = debt.left - 1
-            _debt.set(debt._replace(left=left) if left else None)
+        if debt is None or debt.operation != operation or (debt.request is not ANY and debt.request != request):
             return
         _debt.set(None)
         with self._lock:
