@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from audit.scene import ALL, HEAD, HISTORY, MALLORY, SIGNER, Scene, a_command, forged, leaf_of
-from commandstore.audit.chain import entry_register
 from commandstore.codec import encode
+from commandstore.ledger.reading import entry_name
 
 Found = set[tuple[str, str | int | None]]
 
@@ -153,7 +153,7 @@ def drop_a_body(it: Scene) -> None:
 )
 def damage_registers(it: Scene) -> None:
     body = f"ledger/leaves/{it.entry(4).root}/0"
-    it.damage(entry_register(2))
+    it.damage(entry_name(2))
     it.damage(body)
     it.replace(forged(it.record("d1"), data=b"altered"))
 

@@ -12,7 +12,6 @@ from sqlalchemy import text
 
 from commandstore import Command, CommandStore, CorruptRecord
 from commandstore.audit import AuditReport, verify_ledger
-from commandstore.audit.chain import entry_register
 from commandstore.codec import Record, plain_record
 from commandstore.command import CommandQuery
 from commandstore.drive import BlockingDrive, run
@@ -22,6 +21,7 @@ from commandstore.ledger import Ed25519Signer, Entry, Leaf
 from commandstore.ledger.entry import sign, state
 from commandstore.ledger.leaves import pack, stored_digest
 from commandstore.ledger.log import Ledger
+from commandstore.ledger.reading import entry_name
 from commandstore.memory import MemoryBackend
 from commandstore.s3.layout import register_key
 
@@ -160,7 +160,7 @@ class Scene:
                 run(backend.register_get(name))
 
     def raw(self, sequence: int) -> bytes:
-        return run(self.backend.register_get(entry_register(sequence))).value
+        return run(self.backend.register_get(entry_name(sequence))).value
 
     def entry(self, sequence: int) -> Entry:
         return Entry.from_json(self.raw(sequence))
@@ -171,7 +171,7 @@ class Scene:
     def set_entry(self, sequence: int, value: Entry | bytes | None) -> None:
         if isinstance(value, Entry):
             value = to_bytes(value)
-        self.register(entry_register(sequence), value)
+        self.register(entry_name(sequence), value)
 
     def point_to(self, sequence: int) -> None:
         self.register(HEAD, b'{"version":1,"sequence":%d}' % sequence)
@@ -180,7 +180,7 @@ class Scene:
         """Another entry in a place, with its bodies, that fits in all but perhaps the key."""
         leaves = sorted(leaves, key=lambda leaf: (leaf.created_at, leaf.command_uuid))
         previous = self.entry(sequence - 1) if sequence > 1 else None
-        there = run(self.backend.register_get(entry_register(sequence)))
+        there = run(self.backend.register_get(entry_name(sequence)))
         old = Entry.from_json(there.value) if there else None
         commands = changes.get("commands", old.commands if old else 0)
         bodies = pack(leaves)

@@ -21,10 +21,10 @@ from commandstore.ledger.entry import FIRST_PREVIOUS, Entry
 from commandstore.ledger.leaves import Leaf, Op, hashes_of
 from commandstore.ledger.log import Ledger
 from commandstore.ledger.merkle import root_of
-from commandstore.ledger.reading import unreadable
+from commandstore.ledger.reading import entry_name, unreadable
 from commandstore.ledger.signing import Verifier
 
-__all__ = ["Chain", "entry_register"]
+__all__ = ["Chain"]
 
 _AT_ONCE = 16
 # How far beyond a missing entry others are looked for: whoever writes a huge number into the head must not keep an
@@ -32,11 +32,6 @@ _AT_ONCE = 16
 _GAP = 1000
 _COUNTED = {int(Op.CREATE): 1, int(Op.UPDATE): 0, int(Op.DELETE): -1}
 _NAMES = {int(Op.UPDATE): "update", int(Op.DELETE): "delete"}
-
-
-def entry_register(sequence: int) -> str:
-    """The name of the register that holds an entry."""
-    return f"ledger/entry/{sequence:012}"
 
 
 @dataclass(slots=True)
@@ -129,7 +124,7 @@ class Chain:
 
     async def _read(self, number: int) -> Entry | LedgerError | None:
         try:
-            found = await self._core.backend.register_get(entry_register(number))
+            found = await self._core.backend.register_get(entry_name(number))
         except CorruptRecord as error:
             return LedgerError(unreadable(error), sequence=number)
         if found is None:
